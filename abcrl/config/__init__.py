@@ -1,0 +1,41 @@
+"""Every choice a run has: frozen groups, one root model per command. Imports no torch."""
+
+from .compare import ArmConfig, CompareConfig, ContrastConfig
+from .data import DataConfig, PromptConfig, ResponseConfig
+from .errors import InputError, RunFailure
+from .ppo import AlgorithmConfig, EvaluationConfig, PpoConfig, PpoSettings
+from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
+from .run import MachineConfig, RunConfig
+from .sft import SftConfig, SftSettings
+from .streams import stream_seed
+from .train_rm import RewardModelSettings, TrainRmConfig
+from .training import ModelConfig, TrainingConfig, TruncationConfig
+
+__all__ = [
+    "AlgorithmConfig",
+    "ArmConfig",
+    "CompareConfig",
+    "ContrastConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "InputError",
+    "KlConfig",
+    "MachineConfig",
+    "ModelConfig",
+    "PpoConfig",
+    "PpoSettings",
+    "PromptConfig",
+    "ResponseConfig",
+    "RewardConfig",
+    "RewardMode",
+    "RewardModelSettings",
+    "RunConfig",
+    "RunFailure",
+    "ScoreConfig",
+    "SftConfig",
+    "SftSettings",
+    "TrainRmConfig",
+    "TrainingConfig",
+    "TruncationConfig",
+    "stream_seed",
+]

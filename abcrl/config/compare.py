@@ -1,0 +1,113 @@
+"""`abcrl compare`: arms, seeds, contrasts, and the settings of the three stages it runs."""
+
+from collections import Counter
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from .base import Group
+from .ppo import PpoSettings
+from .reward import RewardConfig, RewardMode
+from .run import MachineConfig
+from .sft import SftSettings
+from .train_rm import RewardModelSettings
+
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+
+class ArmConfig(Group):
+    """One arm: a reward mode with its options. What is null is as in the `ppo` section."""
+
+    name: ArmName
+    """Names the arm in tables and folders: letters, digits, dot, underscore, hyphen."""
+    reward: RewardConfig
+    """Mode, beta, alignment."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] | None = None
+    """GAE's lambda in this arm only."""
+
+    @classmethod
+    def of_mode(cls, mode: RewardMode) -> Self:
+        """Returns the arm that a mode stands for when nothing else is said about it."""
+        return cls(name=mode.value, reward=RewardConfig(mode=mode))
+
+    def apply(self, settings: PpoSettings) -> PpoSettings:
+        """Returns the PPO settings of this arm."""
+        algorithm = settings.ppo
+        if self.gae_lambda is not None:
+            algorithm = algorithm.replace(gae_lambda=self.gae_lambda)
+        return settings.replace(reward=self.reward, ppo=algorithm)
+
+
+class ContrastConfig(Group):
+    """A declared difference of two arms, `arm - baseline`."""
+
+    arm: ArmName
+    """The arm that is tested."""
+    baseline: ArmName
+    """The arm it is held against."""
+
+
+class CompareConfig(Group):
+    """Train SFT and reward model once, then every arm with every seed, and compare."""
+
+    output: str = "runs/compare"
+    """Folder of the comparison; a later call with the same configuration goes on there."""
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    """Cells that run at the same time; null: one per CPU core. Changes no result."""
+    machine: MachineConfig = MachineConfig()
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
+    """Seeds of the PPO runs; every arm runs with each of them."""
+    arms: Annotated[list[ArmConfig], Field(min_length=1)] = [
+        ArmConfig.of_mode(mode) for mode in RewardMode
+    ]
+    """The arms, in the order of the tables."""
+    contrasts: list[ContrastConfig] | None = None
+    """Declared contrasts; null: each other arm against the first arm of mode rlhf."""
+    sft: SftSettings | None = SftSettings()
+    """null: take the model named by `policy`."""
+    train_rm: RewardModelSettings | None = RewardModelSettings()
+    """null: take the model named by `reward_model`."""
+    ppo: PpoSettings = PpoSettings()
+    policy: str | None = None
+    """An SFT model that exists already: a local folder or a Hub id."""
+    reward_model: str | None = None
+    """A reward model that exists already: a local folder or a Hub id."""
+
+    @model_validator(mode="after")
+    def _stages_have_models(self) -> Self:
+        for stage, model in (("sft", "policy"), ("train_rm", "reward_model")):
+            if (getattr(self, stage) is None) == (getattr(self, model) is None):
+                raise ValueError(
+                    f"exactly one of {stage} and {model} must be given (the other null): {stage} "
+                    f"trains the model, {model} names one that exists"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> Self:
+        names = Counter(arm.name for arm in self.arms)
+        repeated = [name for name, count in names.items() if count > 1]
+        if repeated:
+            raise ValueError(f"arms must have different names, received {repeated[0]!r} twice")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must be different, received {self.seeds}")
+        for contrast in self.contrasts or []:
+            unknown = {contrast.arm, contrast.baseline} - set(names)
+            if unknown:
+                raise ValueError(
+                    f"contrasts must name arms ({', '.join(names)}), received {min(unknown)!r}"
+                )
+        for arm in self.arms:
+            arm.apply(self.ppo)
+        return self
+
+    @property
+    def declared_contrasts(self) -> list[ContrastConfig]:
+        """The contrasts in force: the given ones, else every arm against the first rlhf arm."""
+        if self.contrasts is not None:
+            return self.contrasts
+        sparse = [arm.name for arm in self.arms if arm.reward.mode is RewardMode.RLHF]
+        if not sparse:
+            return []
+        others = [arm.name for arm in self.arms if arm.name != sparse[0]]
+        return [ContrastConfig(arm=name, baseline=sparse[0]) for name in others]

@@ -1,0 +1,13 @@
+"""The two ways a run ends badly: the user's input (exit code 2) and the run itself (exit code 1)."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line that names the field or file, the rule, what was received and what to
+    do. Several problems found together are several lines.
+    """
+
+
+class RunFailure(RuntimeError):
+    """A run that had started correctly and could not go on; the message is one line."""

@@ -1,0 +1,92 @@
+"""`abcrl ppo`: the algorithm's numbers and the command's root model."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from .base import Group
+from .data import DataConfig, PromptConfig, ResponseConfig
+from .reward import KlConfig, RewardConfig, ScoreConfig
+from .run import RunConfig
+
+
+class AlgorithmConfig(Group):
+    """Proximal policy optimisation. Defaults are the paper's effective settings."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    """Responses per PPO step."""
+    mini_batch_size: Annotated[int, Field(ge=1)] = 1
+    """Responses per optimizer step; must divide batch_size."""
+    ppo_epochs: Annotated[int, Field(ge=1)] = 4
+    """Passes over each batch of responses."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1.41e-5
+    """Learning rate of Adam, constant."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount per token."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """GAE's lambda: below 1 a score on the last token reaches early tokens through the value function only."""
+    clip_range: Annotated[float, Field(gt=0)] = 0.2
+    """Clip of the probability ratio."""
+    value_clip_range: Annotated[float, Field(gt=0)] = 0.2
+    """Clip of the value's change."""
+    vf_coef: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the value loss."""
+    ratio_threshold: Annotated[float, Field(gt=1)] = 10.0
+    """A mini-batch whose mean ratio exceeds this is skipped, optimizer step included."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    """Clip gradients to this norm; null: never (as the paper)."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "AlgorithmConfig":
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError(
+                f"mini_batch_size must divide batch_size ({self.batch_size}), "
+                f"received {self.mini_batch_size}"
+            )
+        return self
+
+
+class EvaluationConfig(Group):
+    """Held-out evaluation: fixed prompts, a random stream of its own, the same draws every time."""
+
+    interval: Annotated[int, Field(ge=1)] = 10
+    """PPO steps between evaluations; step 0 and the last step are always evaluated."""
+    prompts: Annotated[int, Field(ge=2)] = 64
+    """Number of held-out prompts."""
+    samples: Annotated[int, Field(ge=0)] = 4
+    """How many of the responses are written to samples.jsonl at each evaluation."""
+
+
+class PpoSettings(Group):
+    """Everything about a PPO run but the models it starts from and the folder it writes to."""
+
+    steps: Annotated[int, Field(ge=1)] = 150
+    """PPO steps; 150 means 150."""
+    data: DataConfig = DataConfig()
+    prompt: PromptConfig = PromptConfig()
+    response: ResponseConfig = ResponseConfig()
+    reward: RewardConfig = RewardConfig()
+    score: ScoreConfig = ScoreConfig()
+    kl: KlConfig = KlConfig()
+    ppo: AlgorithmConfig = AlgorithmConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _dense_rewards_are_not_discounted(self) -> "PpoSettings":
+        dense = self.reward.effective_beta not in (None, 0.0)
+        if dense and self.ppo.gamma < 1 and not self.reward.allow_discounting:
+            raise ValueError(
+                f"ppo.gamma must be 1 with reward mode {self.reward.mode} (spreading would change "
+                f"the return), received {self.ppo.gamma}; set reward.allow_discounting to do it"
+            )
+        return self
+
+
+class PpoConfig(PpoSettings):
+    """Train a policy with PPO against a reward model."""
+
+    policy: str
+    """SFT model to start from: a local folder or a Hub id."""
+    reward_model: str
+    """Reward model: a local folder or a Hub id."""
+    run: RunConfig

@@ -1,0 +1,77 @@
+"""How the score becomes token rewards: the reward mode and its options, the score's offset."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Group
+
+
+class RewardMode(StrEnum):
+    """The ways of spreading a response's score over its tokens."""
+
+    ABC = "abc"
+    RLHF = "rlhf"
+    UNIFORM = "uniform"
+    ABC_D = "abc-d"
+    ABC_D2 = "abc-d2"
+
+    @property
+    def default_beta(self) -> float | None:
+        """Share of the score that is spread when the user names none; None where beta is unused.
+
+        0.8 for the attention modes and 1.0 for uniform are the paper's effective settings.
+        """
+        if self is RewardMode.RLHF:
+            return None
+        return 1.0 if self is RewardMode.UNIFORM else 0.8
+
+
+class RewardConfig(Group):
+    """The reward mode of one PPO run."""
+
+    mode: Annotated[RewardMode, Field(strict=False)] = RewardMode.ABC
+    """abc | rlhf | uniform | abc-d | abc-d2."""
+    beta: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the score that is spread, 0 to 1; the rest stays on the last token. null: the mode's default."""
+    alignment: Literal["attended", "paper"] = "attended"
+    """abc-d and abc-d2: credit the token attended to, or (paper) the one after it, as the paper's code does."""
+    allow_discounting: bool = False
+    """Permit ppo.gamma below 1 with a mode that spreads the score (the return then changes)."""
+
+    @model_validator(mode="after")
+    def _beta_belongs_to_the_mode(self) -> "RewardConfig":
+        if self.mode.default_beta is None and self.beta is not None:
+            raise ValueError(
+                f"beta must be left out with mode {self.mode} (the whole score stays on the last "
+                f"token), received {self.beta}; remove it or choose another mode"
+            )
+        return self
+
+    @property
+    def effective_beta(self) -> float | None:
+        """Beta in force: the given one, else the mode's default; None for rlhf."""
+        return self.mode.default_beta if self.beta is None else self.beta
+
+
+class ScoreConfig(Group):
+    """What is done to the reward model's score before it is spread."""
+
+    center: Literal["sft", "none"] = "sft"
+    """sft: subtract, once and for all, the mean score of SFT responses. none: as the paper's code."""
+    center_samples: Annotated[int, Field(ge=1)] = 256
+    """Number of SFT responses that set the offset."""
+
+
+class KlConfig(Group):
+    """The KL penalty in the token rewards (estimator k1, as the paper)."""
+
+    coef: Annotated[float, Field(ge=0)] = 0.2
+    """Weight of the penalty, reward units per nat; the start value when adaptive."""
+    controller: Literal["fixed", "adaptive"] = "adaptive"
+    """Keep the coefficient, or steer the KL of a response towards the target."""
+    target: Annotated[float, Field(gt=0)] = 6.0
+    """Adaptive: nats per response to steer towards."""
+    horizon: Annotated[int, Field(ge=1)] = 10_000
+    """Adaptive: responses over which the coefficient may change by up to 20 %."""

@@ -1,0 +1,25 @@
+"""Where a run writes, from which seed, on which device."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Group
+
+
+class MachineConfig(Group):
+    """What a run computes on."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """auto (a GPU if there is one) | cpu | cuda | cuda:1 | mps."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of torch. Part of the configuration because it changes results in the last digits."""
+
+
+class RunConfig(MachineConfig):
+    """One run and its folder."""
+
+    output: str
+    """Folder of the run; it must not exist yet."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Every random draw of the run follows from it."""
