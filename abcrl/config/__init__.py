@@ -2,7 +2,8 @@
 
 from .compare import ArmConfig, CompareConfig, ContrastConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
-from .errors import InputError, RunFailure
+from .errors import InputError, RunFailedError
+from .load import load_config, read_yaml, to_yaml, validate
 from .ppo import AlgorithmConfig, EvaluationConfig, PpoConfig, PpoSettings
 from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
 from .run import MachineConfig, RunConfig
@@ -30,12 +31,16 @@ __all__ = [
     "RewardMode",
     "RewardModelSettings",
     "RunConfig",
-    "RunFailure",
+    "RunFailedError",
     "ScoreConfig",
     "SftConfig",
     "SftSettings",
     "TrainRmConfig",
     "TrainingConfig",
     "TruncationConfig",
+    "load_config",
+    "read_yaml",
     "stream_seed",
+    "to_yaml",
+    "validate",
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from .base import Group
+from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
 from .reward import RewardConfig, RewardMode
 from .run import MachineConfig
@@ -13,6 +14,8 @@ from .sft import SftSettings
 from .train_rm import RewardModelSettings
 
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+Seed = Annotated[int, Field(ge=0)]
 
 
 class ArmConfig(Group):
@@ -50,16 +53,18 @@ class ContrastConfig(Group):
 class CompareConfig(Group):
     """Train SFT and reward model once, then every arm with every seed, and compare."""
 
-    output: str = "runs/compare"
+    output: OutputPath = "runs/compare"
     """Folder of the comparison; a later call with the same configuration goes on there."""
     jobs: Annotated[int, Field(ge=1)] | None = None
     """Cells that run at the same time; null: one per CPU core. Changes no result."""
     machine: MachineConfig = MachineConfig()
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=lambda: [0, 1, 2], min_length=1
+    )
     """Seeds of the PPO runs; every arm runs with each of them."""
-    arms: Annotated[list[ArmConfig], Field(min_length=1)] = [
-        ArmConfig.of_mode(mode) for mode in RewardMode
-    ]
+    arms: list[ArmConfig] = Field(
+        default_factory=lambda: [ArmConfig.of_mode(mode) for mode in RewardMode], min_length=1
+    )
     """The arms, in the order of the tables."""
     contrasts: list[ContrastConfig] | None = None
     """Declared contrasts; null: each other arm against the first arm of mode rlhf."""
@@ -68,9 +73,9 @@ class CompareConfig(Group):
     train_rm: RewardModelSettings | None = RewardModelSettings()
     """null: take the model named by `reward_model`."""
     ppo: PpoSettings = PpoSettings()
-    policy: str | None = None
+    policy: ModelReference | None = None
     """An SFT model that exists already: a local folder or a Hub id."""
-    reward_model: str | None = None
+    reward_model: ModelReference | None = None
     """A reward model that exists already: a local folder or a Hub id."""
 
     @model_validator(mode="after")

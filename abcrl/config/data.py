@@ -17,7 +17,7 @@ class DataConfig(Group):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of the texts held out from all training."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the draw and the division; not the run's seed, so that all runs share one division."""
+    """Seed of the draw and the division; not the run's seed: all runs share one division."""
 
 
 class PromptConfig(Group):

@@ -1,4 +1,4 @@
-"""The two ways a run ends badly: the user's input (exit code 2) and the run itself (exit code 1)."""
+"""The two ways a run ends badly: bad input (exit code 2) and a failed run (exit code 1)."""
 
 
 class InputError(ValueError):
@@ -9,5 +9,5 @@ class InputError(ValueError):
     """
 
 
-class RunFailure(RuntimeError):
+class RunFailedError(RuntimeError):
     """A run that had started correctly and could not go on; the message is one line."""

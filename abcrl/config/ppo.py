@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from .base import Group
 from .data import DataConfig, PromptConfig, ResponseConfig
+from .paths import ModelReference
 from .reward import KlConfig, RewardConfig, ScoreConfig
 from .run import RunConfig
 
@@ -24,7 +25,7 @@ class AlgorithmConfig(Group):
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount per token."""
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
-    """GAE's lambda: below 1 a score on the last token reaches early tokens through the value function only."""
+    """GAE's lambda. Below 1 a score on the last token reaches early tokens discounted."""
     clip_range: Annotated[float, Field(gt=0)] = 0.2
     """Clip of the probability ratio."""
     value_clip_range: Annotated[float, Field(gt=0)] = 0.2
@@ -85,8 +86,8 @@ class PpoSettings(Group):
 class PpoConfig(PpoSettings):
     """Train a policy with PPO against a reward model."""
 
-    policy: str
+    policy: ModelReference
     """SFT model to start from: a local folder or a Hub id."""
-    reward_model: str
+    reward_model: ModelReference
     """Reward model: a local folder or a Hub id."""
     run: RunConfig

@@ -34,9 +34,9 @@ class RewardConfig(Group):
     mode: Annotated[RewardMode, Field(strict=False)] = RewardMode.ABC
     """abc | rlhf | uniform | abc-d | abc-d2."""
     beta: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of the score that is spread, 0 to 1; the rest stays on the last token. null: the mode's default."""
+    """Share of the score that is spread; the rest stays on the last token. null: mode's default."""
     alignment: Literal["attended", "paper"] = "attended"
-    """abc-d and abc-d2: credit the token attended to, or (paper) the one after it, as the paper's code does."""
+    """abc-d, abc-d2: credit the token attended to, or (paper) the next one, as the paper's code."""
     allow_discounting: bool = False
     """Permit ppo.gamma below 1 with a mode that spreads the score (the return then changes)."""
 
@@ -59,7 +59,7 @@ class ScoreConfig(Group):
     """What is done to the reward model's score before it is spread."""
 
     center: Literal["sft", "none"] = "sft"
-    """sft: subtract, once and for all, the mean score of SFT responses. none: as the paper's code."""
+    """sft: subtract, once and for all, the mean score of SFT responses. none: as the paper."""
     center_samples: Annotated[int, Field(ge=1)] = 256
     """Number of SFT responses that set the offset."""
 

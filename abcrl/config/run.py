@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Group
+from .paths import OutputPath
 
 
 class MachineConfig(Group):
@@ -13,13 +14,13 @@ class MachineConfig(Group):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """auto (a GPU if there is one) | cpu | cuda | cuda:1 | mps."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of torch. Part of the configuration because it changes results in the last digits."""
+    """CPU threads of torch; configured, never derived, because it changes the last digits."""
 
 
 class RunConfig(MachineConfig):
     """One run and its folder."""
 
-    output: str
+    output: OutputPath
     """Folder of the run; it must not exist yet."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random draw of the run follows from it."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from .base import Group
 from .data import DataConfig
+from .paths import ModelReference
 from .run import RunConfig
 from .training import TrainingConfig, TruncationConfig
 
@@ -25,6 +26,6 @@ class RewardModelSettings(Group):
 class TrainRmConfig(RewardModelSettings):
     """Train a reward model, starting from an SFT model."""
 
-    model: str
+    model: ModelReference
     """SFT model to start from: a local folder or a Hub id."""
     run: RunConfig

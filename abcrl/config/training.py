@@ -1,16 +1,29 @@
 """Models made from scratch, and supervised training (sft, train-rm)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from .base import Group
+from .paths import ModelReference
+
+
+class ModelSize(NamedTuple):
+    """Shape of a model made from scratch."""
+
+    layers: int
+    hidden_size: int
+    heads: int
+
+
+SIZES = {"tiny": ModelSize(2, 64, 2), "small": ModelSize(4, 256, 4)}
+"""Sizes that `model.base` may name."""
 
 
 class ModelConfig(Group):
     """The model that SFT starts from."""
 
-    base: str = "small"
+    base: ModelReference = "small"
     """tiny | small: from scratch; otherwise a local folder or a Hub id."""
     architecture: str = "gpt2"
     """From scratch: a transformers model type with a causal language model, e.g. gpt2 or llama."""
@@ -18,6 +31,8 @@ class ModelConfig(Group):
     """From scratch: longest sequence, tokens."""
     vocab_size: Annotated[int, Field(ge=260)] = 1024
     """From scratch: size of the byte-level BPE vocabulary trained on the data."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """From scratch: dropout of SFT and reward-model training. PPO always runs without."""
 
 
 class TrainingConfig(Group):

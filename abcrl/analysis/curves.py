@@ -1,0 +1,79 @@
+"""The plain data that the analysis starts from: arms, evaluation curves of cells, failed cells."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+SCORE = "eval/score"
+"""The primary metric: held-out score, by which a row is known to be an evaluation."""
+GOLD_SCORE = "eval/gold_score"
+"""What a text is truly worth, where the data know it."""
+KL = "eval/kl_exact"
+
+
+@dataclass(frozen=True)
+class ArmInfo:
+    """What a table says about an arm."""
+
+    name: str
+    mode: str
+    beta: float | None
+    """Share of the score that is spread; None where the mode has none."""
+    gae_lambda: float
+
+
+@dataclass(frozen=True)
+class CellCurve:
+    """The evaluations of one finished cell."""
+
+    arm: str
+    seed: int
+    steps: tuple[int, ...]
+    """PPO steps at which it was evaluated, ascending; 0 is the SFT model."""
+    metrics: Mapping[str, tuple[float, ...]]
+    """By name, one value for each step; what a row lacks is NaN."""
+
+    @classmethod
+    def from_rows(
+        cls, arm: str, seed: int, rows: Iterable[Mapping[str, float | int | None]]
+    ) -> "CellCurve":
+        """Returns the curve in a run's metrics rows; those without an evaluation are skipped."""
+        evaluations = [row for row in rows if SCORE in row]
+        names = dict.fromkeys(
+            name for row in evaluations for name in row if name.startswith("eval/")
+        )
+        metrics = {name: tuple(_to_float(row.get(name)) for row in evaluations) for name in names}
+        steps = tuple(int(_to_float(row["step"])) for row in evaluations)
+        return cls(arm, seed, steps, metrics)
+
+    def last(self, name: str) -> float | None:
+        """Returns the metric's value at the last evaluation; None where it has none."""
+        values = self.metrics.get(name, ())
+        return values[-1] if values and math.isfinite(values[-1]) else None
+
+
+@dataclass(frozen=True)
+class FailedCell:
+    """A cell that gave no usable result."""
+
+    arm: str
+    seed: int
+    status: str
+    """failed | interrupted | missing."""
+    reason: str = ""
+
+
+def mean_at_start(curves: Iterable[CellCurve], name: str) -> float | None:
+    """Returns the metric of the SFT model: its mean over all cells' evaluations at step 0."""
+    values = [
+        value
+        for curve in curves
+        for step, value in zip(curve.steps, curve.metrics.get(name, ()), strict=False)
+        if step == 0 and math.isfinite(value)
+    ]
+    return fmean(values) if values else None
+
+
+def _to_float(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,127 @@
+"""From YAML file, `--set` and flags to one validated root model, and back to YAML.
+
+Flags beat `--set`, which beats the file, which beats the defaults.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from .base import Group
+from .errors import InputError
+from .explain import explain
+
+G = TypeVar("G", bound=Group)
+
+
+def load_config(
+    root: type[G],
+    *,
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
+) -> G:
+    """Returns the validated configuration of one command.
+
+    Args:
+        root: The command's root model.
+        file: YAML 1.2 file with a mapping of sections.
+        assignments: `section.key=value` each, the value read as YAML.
+        flags: Dotted key to value; None means that the flag was not given.
+
+    Raises:
+        InputError: One line per problem: key, rule, received value, what to do.
+    """
+    values = read_yaml(file) if file is not None else {}
+    for text in assignments:
+        key, value = _parse_assignment(text)
+        _assign(values, key, value)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _assign(values, key, value)
+    return validate(root, values)
+
+
+def validate(root: type[G], values: Mapping[str, Any]) -> G:
+    """Returns the root model made of plain values.
+
+    Raises:
+        InputError: One line per problem.
+    """
+    try:
+        return root.model_validate(values)
+    except ValidationError as error:
+        raise InputError(explain(root, error)) from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Returns the mapping in a YAML 1.2 file (`on` is a word, `20:30` too).
+
+    Raises:
+        InputError: The file is missing, no UTF-8, no valid YAML or no mapping; with file and line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{file}: the configuration file must exist; check the path given to --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: must be a readable UTF-8 file, received: {error}") from None
+    return _parse_mapping(text, str(file))
+
+
+def to_yaml(config: Group) -> str:
+    """Returns the whole effective configuration as YAML; loading it gives an equal one."""
+    stream = io.StringIO()
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.dump(config.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def _parse_mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = (error.problem or "not valid YAML").splitlines()[0]
+        raise InputError(f"{where}{line}: must be valid YAML 1.2: {problem}") from None
+    except YAMLError as error:
+        raise InputError(f"{where}: must be valid YAML 1.2: {str(error).splitlines()[0]}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{where}: must hold a mapping of sections, received a {type(values).__name__}"
+        )
+    return values
+
+
+def _parse_assignment(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set: must read section.key=value, received {text!r}")
+    return key.strip(), _parse_mapping(f"value: {value}", f"--set {text}")["value"]
+
+
+def _assign(values: dict[str, Any], dotted: str, value: object) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if inner is None:
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            raise InputError(
+                f"{dotted}: {section} must be a section, received {inner!r}; "
+                f"remove that value or set {section} itself"
+            )
+        values = inner
+    values[key] = value

@@ -1,0 +1,6 @@
+"""Runs callables that it is given, each in a process of its own; knows no stage."""
+
+from .executor import run_tasks
+from .tasks import GridProgress, Task, TaskResult
+
+__all__ = ["GridProgress", "Task", "TaskResult", "run_tasks"]

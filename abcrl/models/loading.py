@@ -1,0 +1,195 @@
+"""From configuration, folder or Hub id to a model on a device, in float32."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from abcrl.config import InputError, ModelConfig
+from abcrl.config.training import SIZES, ModelSize
+
+from .tokenizers import add_pad_token, load_tokenizer
+
+
+def check_model_reference(reference: str, key: str) -> None:
+    """Refuses a local path that holds no model, before anything is loaded.
+
+    Raises:
+        InputError: The path is no folder with a config.json.
+    """
+    path = Path(reference)
+    if not path.is_absolute():
+        return  # a Hub id; loading will tell
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{key}: must be a model folder with a config.json or a Hub id, received {reference}; "
+            f"a run keeps its model in <output>/final"
+        )
+
+
+def build_causal_lm(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: int
+) -> PreTrainedModel:
+    """Returns a causal language model with random weights.
+
+    Raises:
+        InputError: transformers knows no causal language model of that type.
+    """
+    size = SIZES[config.base]
+    options: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.hidden_size,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "max_position_embeddings": config.context_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    try:
+        architecture = AutoConfig.for_model(config.architecture, **options)
+        for name, value in _dependent_options(size, config.dropout).items():
+            if name in vars(architecture):
+                setattr(architecture, name, value)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture)
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"model.architecture: must be a transformers model type with a causal language "
+            f"model, received {config.architecture!r} ({str(error).splitlines()[0][:120]})"
+        ) from None
+    return model
+
+
+def _dependent_options(size: ModelSize, dropout: float) -> dict[str, float]:
+    """What must follow from the size, under the names that the architectures use for it.
+
+    Their defaults belong to models of billions of parameters.
+    """
+    return {
+        "intermediate_size": 4 * size.hidden_size,
+        "ffn_dim": 4 * size.hidden_size,
+        "word_embed_proj_dim": size.hidden_size,
+        "num_key_value_heads": size.heads,
+        "head_dim": size.hidden_size // size.heads,
+        "attn_pdrop": dropout,
+        "resid_pdrop": dropout,
+        "embd_pdrop": dropout,
+        "attention_dropout": dropout,
+        "hidden_dropout": dropout,
+        "dropout": dropout,
+    }
+
+
+def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Returns a causal language model in float32 and its tokenizer.
+
+    Args:
+        reference: Local folder or Hub id.
+        key: Configuration key to name when it cannot be loaded.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
+    model = _load(AutoModelForCausalLM, reference, key)
+    tokenizer = load_tokenizer(reference, key)
+    # A checkpoint's own top-p or repetition penalty would sample from another distribution than
+    # the one whose log-probabilities are taken.
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model, tokenizer
+
+
+def load_classifier(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Returns a sequence classifier in float32 and its tokenizer.
+
+    Raises:
+        InputError: It cannot be loaded, or the checkpoint is none (its head would be random).
+    """
+    model = _load(AutoModelForSequenceClassification, reference, key)
+    return model, load_tokenizer(reference, key)
+
+
+def new_classifier(
+    reference: str, tokenizer: PreTrainedTokenizerBase, key: str, *, seed: int
+) -> PreTrainedModel:
+    """Returns a two-label classifier on a language model's trunk, its head drawn from `seed`.
+
+    The tokenizer gets a pad token of its own if it has none: the classifier's own forward pass,
+    which training uses, finds the last token by the pad id.
+
+    Raises:
+        InputError: The language model cannot be loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, report = _from_pretrained(
+            AutoModelForSequenceClassification,
+            reference,
+            key,
+            num_labels=2,
+            id2label={0: "negative", 1: "positive"},
+            label2id={"negative": 0, "positive": 1},
+        )
+    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith("score.")]
+    if missing:
+        raise InputError(_incomplete(key, reference, model, missing[0]))
+    if add_pad_token(tokenizer):
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Sets every dropout probability to 0, so that train and eval mode agree."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - nn.Module types it as Module
+
+
+def _load(kind: Any, reference: str, key: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
+    model, report = _from_pretrained(kind, reference, key)
+    if report["missing_keys"]:
+        raise InputError(_incomplete(key, reference, model, min(report["missing_keys"])))
+    return model
+
+
+def _from_pretrained(
+    kind: Any,  # noqa: ANN401 - one of transformers' Auto classes
+    reference: str,
+    key: str,
+    **options: Any,  # noqa: ANN401
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    check_model_reference(reference, key)
+    try:
+        model, report = kind.from_pretrained(
+            reference, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{key}: must be loadable by transformers, received {reference} "
+            f"({str(error).splitlines()[0][:160]}); give a local folder, or a Hub id with network"
+        ) from None
+    return model, report
+
+
+def _incomplete(key: str, reference: str, model: PreTrainedModel, weight: str) -> str:
+    return (
+        f"{key}: the checkpoint must hold every weight of {type(model).__name__}, received "
+        f"{reference} without {weight}; give a model of that kind"
+    )

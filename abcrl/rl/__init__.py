@@ -1,0 +1,1 @@
+"""PPO: its mathematics as pure functions, and the rollout and update that use them."""

@@ -1,0 +1,53 @@
+"""One PPO step as a row of metrics.jsonl: deterministic numbers under fixed names."""
+
+import torch
+from torch import Tensor
+
+from abcrl.densification import effective_tokens, first_token_share, last_token_share
+
+from .kl import token_kl
+from .losses import explained_variance
+from .masked import masked_mean, masked_row_sums
+from .rollout import Rollout
+from .update import UpdateResult
+
+
+def rollout_metrics(rollout: Rollout, *, kl_coef: float, eos_token_id: int) -> dict[str, float]:
+    """Returns what the batch says: scores, KL (nats per response), credit, lengths."""
+    responses, tokens, credit = rollout.responses, rollout.tokens, rollout.credit
+    mask = responses.response_mask
+    kl = masked_row_sums(token_kl(tokens.logprobs, tokens.ref_logprobs), mask)
+    values: dict[str, Tensor] = {
+        "objective/score": rollout.scores.mean(),
+        "objective/score_std": rollout.scores.std(),
+        "objective/return": masked_row_sums(rollout.token_rewards, mask).mean(),
+        "objective/kl": kl.mean(),
+        "objective/kl_exact": masked_row_sums(tokens.kl_exact, mask).mean(),
+        "policy/entropy": masked_mean(tokens.entropy, mask),
+        "value/explained_variance": explained_variance(tokens.values, rollout.returns, mask),
+        "credit/effective_tokens": effective_tokens(credit.weights).mean(),
+        "credit/first_token_share": first_token_share(credit.weights, mask).mean(),
+        "credit/last_token_share": last_token_share(credit.weights, mask).mean(),
+        "credit/fallback_rate": credit.fell_back.float().mean(),
+        "response/length": responses.lengths.float().mean(),
+        "response/eos_rate": responses.ended(eos_token_id).float().mean(),
+    }
+    numbers = torch.stack([value.float() for value in values.values()]).tolist()
+    return {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
+
+
+def update_metrics(result: UpdateResult) -> dict[str, float]:
+    """Returns what the update says, as means over its mini-batches."""
+    means = result.means
+    row = {
+        "policy/loss": means.policy_loss,
+        "policy/clip_fraction": means.clip_fraction,
+        "policy/approx_kl": means.approx_kl,
+        "policy/ratio": means.mean_ratio,
+        "value/loss": means.value_loss,
+        "value/clip_fraction": means.value_clip_fraction,
+        "update/skipped": float(result.skipped),
+    }
+    if result.grad_norm is not None:
+        row["policy/grad_norm"] = result.grad_norm
+    return row

@@ -1,0 +1,239 @@
+"""The rollout: from prompts to whitened advantages, in six steps."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abcrl.config import PpoSettings, ResponseConfig, RewardConfig, RunFailedError
+from abcrl.data import Prompt
+from abcrl.densification import Credit, Evidence, assign_credit, densify, needs
+from abcrl.models import PolicyWithValueHead, RewardModel, capture_attention, response_logits
+
+from .advantages import Advantages, estimate_advantages
+from .kl import exact_kl, shape_token_rewards, token_kl
+from .logprobs import constrain_logits, gather_logprobs
+from .losses import token_entropy
+from .masked import whiten
+from .responses import Responses
+from .sampling import SharedDraws, sample_responses
+
+# Full-vocabulary tensors [b, R, V] of a pass without gradient hold at most this many numbers.
+_LOGITS_AT_ONCE = 2**25
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The networks of a run.
+
+    Attributes:
+        policy: The model being trained, with its value head; in eval mode.
+        ref_policy: The frozen SFT model.
+        reward_model: The frozen reward model.
+        eos_token_id: The token that ends a response.
+    """
+
+    policy: PolicyWithValueHead
+    ref_policy: PreTrainedModel
+    reward_model: RewardModel
+    eos_token_id: int
+
+
+class TokenStatistics(NamedTuple):
+    """What policy and reference say about each response token; garbage off the response mask."""
+
+    logprobs: Float[Tensor, "B R"]
+    ref_logprobs: Float[Tensor, "B R"]
+    values: Float[Tensor, "B R"]
+    entropy: Float[Tensor, "B R"]
+    kl_exact: Float[Tensor, "B R"]
+    policy_attention: Float[Tensor, "B R R"] | None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One batch of responses and everything that PPO learns from it."""
+
+    responses: Responses
+    scores: Float[Tensor, " B"]
+    """As the reward model gives them, before the offset is taken off."""
+    tokens: TokenStatistics
+    credit: Credit
+    token_scores: Float[Tensor, "B R"]
+    token_rewards: Float[Tensor, "B R"]
+    advantages: Float[Tensor, "B R"]
+    """Whitened over the batch."""
+    returns: Float[Tensor, "B R"]
+
+
+def collect_rollout(
+    actors: Actors,
+    prompts: Sequence[Prompt],
+    draws: SharedDraws,
+    settings: PpoSettings,
+    *,
+    kl_coef: float,
+    score_offset: float,
+) -> Rollout:
+    """Returns one batch of experience.
+
+    Args:
+        actors: The networks.
+        prompts: One per response.
+        draws: The prompts' random numbers.
+        settings: Response, reward and algorithm settings.
+        kl_coef: KL penalty weight in force.
+        score_offset: Subtracted from every score before it is spread.
+
+    Raises:
+        RunFailedError: A score is not finite.
+    """
+    wanted = needs(settings.reward.mode)
+    # 1. responses, 2. their scores
+    responses = sample_responses(
+        actors.policy.model, prompts, draws, settings.response, eos_token_id=actors.eos_token_id
+    )
+    scores, reward_attention = score_responses(
+        actors.reward_model, responses, with_attention="reward_attention" in wanted
+    )
+    # 3. what policy and reference say about each token
+    tokens = evaluate_tokens(
+        actors, responses, settings.response, with_attention="policy_attention" in wanted
+    )
+    # 4. the score spread over the tokens, 5. less the KL penalty
+    evidence = Evidence(responses.response_mask, reward_attention, tokens.policy_attention)
+    credit, token_scores = spread_scores(scores - score_offset, evidence, settings.reward)
+    penalty = token_kl(tokens.logprobs, tokens.ref_logprobs)
+    token_rewards = shape_token_rewards(token_scores, penalty, kl_coef, responses.response_mask)
+    # 6. advantages
+    advantages = whitened_advantages(token_rewards, tokens.values, responses, settings)
+    return Rollout(responses, scores, tokens, credit, token_scores, token_rewards, *advantages)
+
+
+def score_responses(
+    reward_model: RewardModel, responses: Responses, *, with_attention: bool
+) -> tuple[Float[Tensor, " B"], Float[Tensor, "B R"] | None]:
+    """Returns the scores and, when asked, the scored position's attention to the response.
+
+    The reward model gets the ids, never a decoded and re-encoded text.
+
+    Raises:
+        RunFailedError: A score is not finite.
+    """
+    output = reward_model.score(
+        responses.sequences, responses.attention_mask, with_attention=with_attention
+    )
+    if not torch.isfinite(output.scores).all():
+        row = int((~torch.isfinite(output.scores)).int().argmax())
+        raise RunFailedError(
+            f"score of response {row} is {output.scores[row].item()}; the reward model must give "
+            f"finite scores"
+        )
+    if output.attention is None:
+        return output.scores, None
+    return output.scores, output.attention[:, responses.prompt_width :]
+
+
+@torch.no_grad()
+def evaluate_tokens(
+    actors: Actors, responses: Responses, config: ResponseConfig, *, with_attention: bool
+) -> TokenStatistics:
+    """Returns log-probabilities, values, entropy and exact KL from one teacher-forced pass each.
+
+    The distribution is the one that was sampled from: same temperature, same EOS ban, for policy
+    and reference. By causality the policy's attention here equals that of generation.
+    """
+    vocabulary = actors.policy.model.get_output_embeddings().weight.shape[0]
+    parts = [
+        _evaluate_rows(actors, chunk, config, with_attention=with_attention)
+        for chunk in _row_chunks(responses, vocabulary)
+    ]
+    attention = [part.policy_attention for part in parts if part.policy_attention is not None]
+    return TokenStatistics(
+        logprobs=torch.cat([part.logprobs for part in parts]),
+        ref_logprobs=torch.cat([part.ref_logprobs for part in parts]),
+        values=torch.cat([part.values for part in parts]),
+        entropy=torch.cat([part.entropy for part in parts]),
+        kl_exact=torch.cat([part.kl_exact for part in parts]),
+        policy_attention=torch.cat(attention) if attention else None,
+    )
+
+
+def spread_scores(
+    scores: Float[Tensor, " B"], evidence: Evidence, reward: RewardConfig
+) -> tuple[Credit, Float[Tensor, "B R"]]:
+    """Returns the credit of a mode and the token scores; each row sums to its score."""
+    credit = assign_credit(reward.mode, evidence, alignment=reward.alignment)
+    # rlhf has no beta: its credit is on the last token already, where the rest would go too.
+    beta = 1.0 if reward.effective_beta is None else reward.effective_beta
+    return credit, densify(scores, credit.weights, evidence.response_mask, beta)
+
+
+def whitened_advantages(
+    token_rewards: Float[Tensor, "B R"],
+    values: Float[Tensor, "B R"],
+    responses: Responses,
+    settings: PpoSettings,
+) -> Advantages:
+    """Returns GAE's advantages, whitened over the batch, and the returns."""
+    mask = responses.response_mask
+    advantages, returns = estimate_advantages(
+        token_rewards, values, mask, settings.ppo.gamma, settings.ppo.gae_lambda
+    )
+    return Advantages(whiten(advantages, mask), returns)
+
+
+def _evaluate_rows(
+    actors: Actors, responses: Responses, config: ResponseConfig, *, with_attention: bool
+) -> TokenStatistics:
+    arguments = (responses.sequences, responses.attention_mask, responses.response_width)
+    attention = None
+    if with_attention:
+        P, R = responses.prompt_width, responses.response_width
+        rows = chosen_from(responses)
+        model = actors.policy.model
+        with capture_attention(model, rows, columns=slice(P, P + R)) as capture:
+            logits, values = actors.policy(*arguments)
+        attention = capture.result()
+    else:
+        logits, values = actors.policy(*arguments)
+    ref_logits, _ = response_logits(actors.ref_policy, *arguments)
+    logits, ref_logits = (
+        constrain_logits(
+            raw,
+            temperature=config.temperature,
+            min_new_tokens=config.min_new_tokens,
+            eos_token_id=actors.eos_token_id,
+        )
+        for raw in (logits, ref_logits)
+    )
+    return TokenStatistics(
+        logprobs=gather_logprobs(logits, responses.response_ids),
+        ref_logprobs=gather_logprobs(ref_logits, responses.response_ids),
+        values=values,
+        entropy=token_entropy(logits),
+        kl_exact=exact_kl(logits, ref_logits, responses.response_mask),
+        policy_attention=attention,
+    )
+
+
+def chosen_from(responses: Responses) -> Int[Tensor, "B R"]:
+    """Returns the sequence position that each response token was chosen from, P - 1 + k."""
+    P, (B, R) = responses.prompt_width, responses.response_mask.shape
+    return torch.arange(P - 1, P + R - 1, device=responses.sequences.device).expand(B, R)
+
+
+def _row_chunks(responses: Responses, vocabulary: int) -> Iterator[Responses]:
+    """Yields rows in order, few enough at a time that their logits stay small."""
+    rows = max(1, _LOGITS_AT_ONCE // (vocabulary * responses.response_width))
+    for start in range(0, len(responses.sequences), rows):
+        chosen = slice(start, start + rows)
+        yield Responses(
+            responses.sequences[chosen],
+            responses.attention_mask[chosen],
+            responses.response_mask[chosen],
+        )

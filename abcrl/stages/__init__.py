@@ -1,0 +1,1 @@
+"""One module per command, in pipeline order: sft, train_rm, ppo, compare."""

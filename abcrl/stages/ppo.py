@@ -1,0 +1,269 @@
+"""`abcrl ppo`: a policy, a reward model and prompts in, a trained policy out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from abcrl.config import InputError, PpoConfig, RunFailedError, stream_seed
+from abcrl.data import Corpus, PromptSource, load_corpus
+from abcrl.models import (
+    PolicyWithValueHead,
+    RewardModel,
+    bos_prefix,
+    check_model_reference,
+    disable_dropout,
+    encode_plain,
+    load_causal_lm,
+    load_classifier,
+    same_vocabulary,
+)
+from abcrl.rl.calibration import calibrate_offset
+from abcrl.rl.evaluation import Evaluator
+from abcrl.rl.kl import KlController
+from abcrl.rl.metrics import rollout_metrics, update_metrics
+from abcrl.rl.rollout import Actors, Rollout, collect_rollout
+from abcrl.rl.sampling import SharedDraws
+from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders
+from abcrl.storage import RunFolder, describe_environment
+
+from .machine import device_name, prepare_machine
+from .reporter import Reporter
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class PpoResult:
+    """What a finished PPO run says of itself: the held-out evaluation before and after."""
+
+    final: Path
+    before: Metrics
+    after: Metrics
+
+
+def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
+    """Trains the policy and saves it to `<output>/final`.
+
+    Raises:
+        InputError: Data, models or folder cannot be used; nothing was written then.
+        RunFailedError: A score or loss became non-finite.
+    """
+    output = Path(config.run.output)
+    RunFolder.check_free(output)
+    check_model_reference(config.policy, "policy")
+    check_model_reference(config.reward_model, "reward_model")
+    device = prepare_machine(config.run)
+    corpus = load_corpus(config.data)
+    actors, tokenizer = load_actors(config, device)
+    environment = describe_environment(
+        device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
+    )
+    with RunFolder.create(output, config, environment) as folder:
+        training = _Training(config, corpus, actors, tokenizer, folder, reporter)
+        before = training.evaluate(step=0)
+        after = training.run() or before
+        final = output / "final"
+        actors.policy.model.save_pretrained(final)
+        tokenizer.save_pretrained(final)
+        save_file(actors.policy.value_head.state_dict(), final / "value_head.safetensors")
+    return PpoResult(final, before, after)
+
+
+def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTrainedTokenizerBase]:
+    """Returns policy, reference and reward model on the device, in eval mode, without dropout.
+
+    Raises:
+        InputError: One of them cannot be loaded, or they do not fit together.
+    """
+    model, tokenizer = load_causal_lm(config.policy, "policy")
+    reference, _ = load_causal_lm(config.policy, "policy")
+    classifier, reward_tokenizer = load_classifier(config.reward_model, "reward_model")
+    if not same_vocabulary(tokenizer, reward_tokenizer):
+        raise InputError(
+            f"reward_model: must have the policy's tokenizer, received {config.reward_model} with "
+            f"another one; train it from the same SFT model"
+        )
+    longest = len(bos_prefix(tokenizer)) + config.prompt.max_tokens + config.response.cap_high
+    for key, loaded in (("policy", model), ("reward_model", classifier)):
+        context = getattr(loaded.config, "max_position_embeddings", None)
+        if context is not None and longest > context:
+            raise InputError(
+                f"response.cap_high: prompt and response must fit the context of {key}, {context} "
+                f"tokens, received {longest} in all; lower response.cap_high"
+            )
+    seed = stream_seed(config.run.seed, "value-head")
+    policy = PolicyWithValueHead(model, seed=seed).to(device).eval()
+    for network in (policy, reference, classifier):
+        disable_dropout(network)
+    for network in (reference, classifier):
+        nn.Module.to(network, device).eval().requires_grad_(False)
+    return Actors(policy, reference, RewardModel(classifier), tokenizer.eos_token_id), tokenizer
+
+
+class _Training:
+    """One run under way: the objects that live from the first step to the last."""
+
+    def __init__(
+        self,
+        config: PpoConfig,
+        corpus: Corpus,
+        actors: Actors,
+        tokenizer: PreTrainedTokenizerBase,
+        folder: RunFolder,
+        reporter: Reporter,
+    ) -> None:
+        self._config = config
+        self._actors = actors
+        self._folder = folder
+        self._reporter = reporter
+        self._prompts = _prompt_source(config, corpus, tokenizer, "train")
+        self._draws = SharedDraws(config.response, seed=config.run.seed, stream="response")
+        self._controller = KlController(config.kl)
+        self._updater = PolicyUpdater(
+            actors.policy,
+            Accelerator(cpu=actors.policy.model.device.type == "cpu"),
+            config.ppo,
+            config.response,
+            eos_token_id=actors.eos_token_id,
+        )
+        self._offset = _calibrated_offset(config, corpus, actors, tokenizer)
+        heldout = _prompt_source(config, corpus, tokenizer, "validation")
+        self._evaluator = Evaluator(
+            prompts=heldout.take(0, config.evaluation.prompts),
+            draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
+            settings=config,
+            score_offset=self._offset,
+            decode=_decoder(tokenizer),
+            gold_score=corpus.gold_score,
+        )
+
+    def run(self) -> Metrics | None:
+        """Trains for the configured number of steps; returns the last evaluation."""
+        config = self._config
+        evaluated = None
+        self._reporter.start("PPO", config.steps)
+        for step in range(1, config.steps + 1):
+            started = time.perf_counter()
+            try:
+                rollout = self._collect(step)
+                collected = time.perf_counter()
+                result = self._update(rollout, step)
+            except RunFailedError as error:
+                raise RunFailedError(f"step {step}: {error}") from error
+            finished = time.perf_counter()
+            row = self._record(step, rollout, result)
+            self._record_time(step, rollout, collected - started, finished - collected)
+            if step % config.evaluation.interval == 0 or step == config.steps:
+                evaluated = self.evaluate(step=step)
+            self._reporter.advance(
+                step, {"score": row["objective/score"], "KL": row["objective/kl"]}
+            )
+        return evaluated
+
+    def evaluate(self, *, step: int) -> Metrics:
+        """Evaluates on the held-out prompts and writes the row and the samples."""
+        metrics, samples = self._evaluator.evaluate(self._actors)
+        if step == 0:
+            metrics["score/offset"] = self._offset
+        self._folder.append("metrics", [{"step": step, **metrics}])
+        self._folder.append("samples", [{"step": step, **sample} for sample in samples])
+        return metrics
+
+    def _collect(self, step: int) -> Rollout:
+        batch = self._config.ppo.batch_size
+        return collect_rollout(
+            self._actors,
+            self._prompts.take((step - 1) * batch, batch),
+            self._draws,
+            self._config,
+            kl_coef=self._controller.coef,
+            score_offset=self._offset,
+        )
+
+    def _update(self, rollout: Rollout, step: int) -> UpdateResult:
+        experience = Experience(
+            rollout.responses,
+            rollout.tokens.logprobs,
+            rollout.tokens.values,
+            rollout.advantages,
+            rollout.returns,
+        )
+        algorithm = self._config.ppo
+        orders = epoch_orders(
+            seed=self._config.run.seed,
+            step=step,
+            epochs=algorithm.ppo_epochs,
+            batch=algorithm.batch_size,
+        )
+        return self._updater.update(experience, orders)
+
+    def _record(self, step: int, rollout: Rollout, result: UpdateResult) -> Metrics:
+        row = rollout_metrics(
+            rollout, kl_coef=self._controller.coef, eos_token_id=self._actors.eos_token_id
+        )
+        row |= update_metrics(result)
+        self._controller.update(row["objective/kl"], self._config.ppo.batch_size)
+        self._folder.append("metrics", [{"step": step, **row}])
+        return row
+
+    def _record_time(self, step: int, rollout: Rollout, collecting: float, updating: float) -> None:
+        tokens = int(rollout.responses.lengths.sum())
+        self._folder.append(
+            "timings",
+            [
+                {
+                    "step": step,
+                    "rollout_seconds": collecting,
+                    "update_seconds": updating,
+                    "tokens_per_second": tokens / (collecting + updating),
+                }
+            ],
+        )
+
+
+def _prompt_source(
+    config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, part: str
+) -> PromptSource:
+    """Training prompts follow the run's seed; held-out ones are the same for every seed."""
+    heldout = part == "validation"
+    return PromptSource(
+        corpus.validation if heldout else corpus.train,
+        partial(encode_plain, tokenizer),
+        config.prompt,
+        prefix=tuple(bos_prefix(tokenizer)),
+        seed=config.data.seed if heldout else config.run.seed,
+        stream=f"{part}-prompts",
+    )
+
+
+def _calibrated_offset(
+    config: PpoConfig, corpus: Corpus, actors: Actors, tokenizer: PreTrainedTokenizerBase
+) -> float:
+    """The offset belongs to data and models, so it is drawn by the data's seed."""
+    prompts = PromptSource(
+        corpus.train,
+        partial(encode_plain, tokenizer),
+        config.prompt,
+        prefix=tuple(bos_prefix(tokenizer)),
+        seed=config.data.seed,
+        stream="calibration-prompts",
+    )
+    draws = SharedDraws(config.response, seed=config.data.seed, stream="calibration")
+    return calibrate_offset(actors, prompts, draws, config)
+
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
+    def decode(ids: list[int]) -> str:
+        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)  # a flat list of ids gives one text
+        return text
+
+    return decode

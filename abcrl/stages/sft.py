@@ -1,0 +1,130 @@
+"""`abcrl sft`: texts in, a causal language model out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abcrl.config import InputError, SftConfig, stream_seed
+from abcrl.config.training import SIZES
+from abcrl.data import Corpus, Example, load_corpus
+from abcrl.models import (
+    add_pad_token,
+    build_causal_lm,
+    check_model_reference,
+    encode_text,
+    load_causal_lm,
+    train_tokenizer,
+)
+from abcrl.storage import RunFolder, describe_environment
+
+from .machine import device_name, prepare_machine
+from .reporter import Reporter
+from .supervised import Features, TextDataset, pad_right, save_final, train
+
+# Held-out texts whose loss is measured at the end.
+_HELD_OUT = 512
+
+
+@dataclass(frozen=True)
+class SftResult:
+    """What a finished SFT run says of itself; losses in nats per token."""
+
+    final: Path
+    steps: int
+    heldout_loss: float
+    heldout_perplexity: float
+
+
+def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
+    """Trains a causal language model on the corpus and saves it to `<output>/final`.
+
+    Raises:
+        InputError: Data, model or folder cannot be used; nothing was written then.
+        RunFailedError: The loss became non-finite.
+    """
+    output = Path(config.run.output)
+    RunFolder.check_free(output)
+    if config.model.base not in SIZES:
+        check_model_reference(config.model.base, "model.base")
+    device = prepare_machine(config.run)
+    corpus = load_corpus(config.data)
+    model, tokenizer = _starting_point(config, corpus)
+    nn.Module.to(model, device)
+    environment = describe_environment(
+        device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
+    )
+    with RunFolder.create(output, config, environment) as folder:
+        dataset = TextDataset(_features(corpus.train, tokenizer, config.training.max_length))
+        collate = partial(_collate, pad_token_id=tokenizer.pad_token_id)
+        steps = train(
+            model, dataset, collate, config.training, config.run, folder=folder, reporter=reporter
+        )
+        heldout = _features(corpus.validation[:_HELD_OUT], tokenizer, config.training.max_length)
+        loss = heldout_loss(model.eval(), heldout, collate)
+        result = SftResult(
+            save_final(model, tokenizer, folder), steps, loss, float(torch.tensor(loss).exp())
+        )
+        folder.append(
+            "metrics",
+            [{"step": steps, "eval/loss": loss, "eval/perplexity": result.heldout_perplexity}],
+        )
+    return result
+
+
+def _starting_point(
+    config: SftConfig, corpus: Corpus
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Returns the model to train and its tokenizer, with a pad token that is not EOS."""
+    if config.model.base in SIZES:
+        texts = (example.text for example in corpus.train)
+        tokenizer = train_tokenizer(texts, config.model.vocab_size)
+        seed = stream_seed(config.run.seed, "initial-weights")
+        model = build_causal_lm(config.model, tokenizer, seed=seed)
+    else:
+        model, tokenizer = load_causal_lm(config.model.base, "model.base")
+        if add_pad_token(tokenizer):
+            model.resize_token_embeddings(len(tokenizer))
+        model.config.pad_token_id = tokenizer.pad_token_id
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and config.training.max_length > context:
+        raise InputError(
+            f"training.max_length: must fit the model's context of {context} tokens, received "
+            f"{config.training.max_length}"
+        )
+    return model, tokenizer
+
+
+def _features(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Features]:
+    """Returns the ids of each text; EOS ends complete texts only, a cut one gets none."""
+    rows = []
+    for example in examples:
+        ids = [*encode_text(tokenizer, example.text), tokenizer.eos_token_id]
+        rows.append({"input_ids": ids[:max_length]})
+    return rows
+
+
+def _collate(rows: list[Features], *, pad_token_id: int) -> dict[str, Tensor]:
+    batch = pad_right(rows, pad_token_id=pad_token_id)
+    batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    return batch
+
+
+@torch.inference_mode()
+def heldout_loss(
+    model: PreTrainedModel, rows: list[Features], collate: "partial[dict[str, Tensor]]"
+) -> float:
+    """Returns the mean negative log-likelihood per token, over all tokens of all rows."""
+    total, tokens = 0.0, 0
+    for start in range(0, len(rows), 64):
+        batch = {k: v.to(model.device) for k, v in collate(rows[start : start + 64]).items()}
+        predicted = int((batch["labels"][:, 1:] != -100).sum())
+        total += float(model(**batch).loss) * predicted
+        tokens += predicted
+    return total / tokens

@@ -1,0 +1,159 @@
+"""What sft and train-rm share: transformers.Trainer writing into a run folder."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from abcrl.config import RunFailedError, TrainingConfig, stream_seed
+from abcrl.config.run import RunConfig
+from abcrl.storage import RunFolder
+
+from .reporter import Reporter
+
+Features = dict[str, Any]
+
+# What Trainer logs that is the same whenever the same run is repeated.
+_LOGGED = ("loss", "learning_rate", "grad_norm")
+# Our name for a schedule, and Trainer's for the same with a warm-up.
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+class TextDataset(Dataset[Features]):
+    """Token ids per text, of any length, with an optional label."""
+
+    def __init__(self, rows: Sequence[Features]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Features:
+        return self._rows[index]
+
+
+def pad_right(rows: Sequence[Features], *, pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Returns a right-padded batch: input_ids, attention_mask, and labels where rows have one."""
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = [row["input_ids"] + [pad_token_id] * (width - len(row["input_ids"])) for row in rows]
+    mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
+    batch = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+    if "label" in rows[0]:
+        batch["labels"] = torch.tensor([row["label"] for row in rows])
+    return batch
+
+
+def train(  # noqa: PLR0913 - what a training run consists of
+    model: PreTrainedModel,
+    dataset: TextDataset,
+    collate: Any,  # noqa: ANN401 - transformers' own type for a collator is Any
+    config: TrainingConfig,
+    run: RunConfig,
+    *,
+    folder: RunFolder,
+    reporter: Reporter,
+) -> int:
+    """Trains the model in place and returns the number of optimizer steps."""
+    arguments = TrainingArguments(
+        output_dir=str(folder.path),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=_SCHEDULES[config.schedule],
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        logging_steps=config.log_interval,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=model.device.type == "cpu",
+        dataloader_pin_memory=model.device.type == "cuda",
+        remove_unused_columns=False,
+        # Trainer seeds the global generators; the run's seed reaches them through a stream.
+        seed=stream_seed(run.seed, "trainer") % 2**31,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collate,
+        callbacks=[_Recorder(folder, reporter)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return int(trainer.state.global_step)
+
+
+def save_final(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: RunFolder
+) -> Path:
+    """Saves model and tokenizer to `final/`, loadable with from_pretrained."""
+    final = folder.path / "final"
+    model.save_pretrained(final)
+    tokenizer.save_pretrained(final)
+    return final
+
+
+class _Recorder(TrainerCallback):
+    """Writes metrics.jsonl and timings.jsonl, and reports progress."""
+
+    def __init__(self, folder: RunFolder, reporter: Reporter) -> None:
+        self._folder = folder
+        self._reporter = reporter
+        self._numbers: Mapping[str, float] = {}
+        self._started = time.perf_counter()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        self._reporter.start("training", state.max_steps)
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        logs = logs or {}
+        row = {f"train/{name}": float(logs[name]) for name in _LOGGED if name in logs}
+        if "train/loss" not in row:
+            return
+        if not torch.isfinite(torch.tensor(row["train/loss"])):
+            raise RunFailedError(
+                f"train/loss is {row['train/loss']} at step {state.global_step}; lower "
+                f"training.learning_rate"
+            )
+        seconds = time.perf_counter() - self._started
+        self._numbers = {"loss": row["train/loss"]}
+        self._folder.append("metrics", [{"step": state.global_step, **row}])
+        self._folder.append("timings", [{"step": state.global_step, "seconds": seconds}])
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        self._reporter.advance(state.global_step, self._numbers)

@@ -1,0 +1,6 @@
+"""The only room that writes a run folder: configuration, metrics, samples, lock, status."""
+
+from .environment import describe_environment
+from .run_folder import RunFolder, read_config, read_rows, read_status
+
+__all__ = ["RunFolder", "describe_environment", "read_config", "read_rows", "read_status"]

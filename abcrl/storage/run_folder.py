@@ -1,0 +1,143 @@
+"""One run, one folder, one writer.
+
+The folder is created by the run and never reused; a lock says that its writer is alive, status.json
+says how it ended. "running" with a free lock means that the run was killed.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from abcrl.config import InputError, to_yaml
+from abcrl.config.base import Group
+
+Row = Mapping[str, object]
+
+
+class RunFolder:
+    """The writer of a run folder; a context manager that records how the run ended."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, config: Group, environment: Mapping[str, object]) -> Self:
+        """Creates the folder, takes its lock and writes config.yaml and environment.json.
+
+        Raises:
+            InputError: The folder exists already or cannot be made.
+        """
+        cls.check_free(path)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                f"run.output: the folder must be creatable, received {path} ({error.strerror})"
+            ) from None
+        lock = FileLock(path / ".lock")
+        # The folder is new, so only a reader asking for the status can hold the lock, and briefly.
+        lock.acquire(timeout=10)
+        folder = cls(path, lock)
+        folder._write_status("running")
+        write_atomically(path / "config.yaml", to_yaml(config))
+        folder.write_json("environment.json", environment)
+        return folder
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuses an existing path: a run never overwrites another.
+
+        Raises:
+            InputError: The path exists.
+        """
+        if path.exists():
+            raise InputError(
+                f"run.output: the folder must not exist yet, received {path}; choose another name "
+                f"with --output or remove it"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._write_status("finished")
+        elif isinstance(error, KeyboardInterrupt):
+            self._write_status("interrupted")
+        else:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._write_status("failed", reason=reason)
+        self._lock.release()
+
+    def append(self, stream: str, rows: Iterable[Row]) -> None:
+        """Appends rows to `<stream>.jsonl`; a non-finite number is refused, not written.
+
+        Raises:
+            ValueError: A value is not finite.
+        """
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+            file.write(lines)
+
+    def write_json(self, name: str, content: Mapping[str, object]) -> None:
+        """Writes a JSON file in one step: readers see the old one or the new one."""
+        write_atomically(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _write_status(self, state: str, **details: object) -> None:
+        self.write_json("status.json", {"state": state, **details})
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file by renaming a complete one into place."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    draft.replace(path)
+
+
+def read_status(path: Path) -> str | None:
+    """Returns running | finished | failed | interrupted | killed; None where there is no run."""
+    try:
+        state = str(json.loads((path / "status.json").read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "killed" if path.is_dir() else None
+    if state == "running" and not _is_locked(path):
+        return "killed"
+    return state
+
+
+def read_config(path: Path) -> str | None:
+    """Returns the text of a run's config.yaml; None where there is none."""
+    try:
+        return (path / "config.yaml").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def read_rows(path: Path, stream: str) -> list[dict[str, Any]]:
+    """Returns the complete rows of `<stream>.jsonl`, also while the run is writing."""
+    try:
+        text = (path / f"{stream}.jsonl").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def _is_locked(path: Path) -> bool:
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

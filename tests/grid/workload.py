@@ -1,0 +1,80 @@
+"""Calls for the grid's tests. Workers import this module by name, so it stays light."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from abcrl.config.errors import InputError
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def raise_value_error() -> None:
+    raise ValueError("first line\n  second line")
+
+
+def raise_input_error() -> None:
+    raise InputError("ppo.steps must be at least 1, received 0")
+
+
+def leave(code: int | str) -> None:
+    sys.exit(code)
+
+
+def leave_at_once(code: int) -> None:
+    os._exit(code)
+
+
+def kill_itself(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(30)
+
+
+def speak(text: str) -> None:
+    print(text)  # noqa: T201
+    print(f"{text} (error stream)", file=sys.stderr)  # noqa: T201
+
+
+def report_surroundings(path: Path) -> None:
+    interrupt_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    path.write_text(f"{Path.cwd()}\n{os.environ.get('GRID_TEST')}\n{interrupt_ignored}")
+
+
+def list_modules(path: Path) -> None:
+    path.write_text("\n".join(sys.modules))
+
+
+def interval(path: Path, seconds: float) -> None:
+    """Writes when it began and when it ended."""
+    begun = time.monotonic()
+    time.sleep(seconds)
+    path.write_text(f"{begun} {time.monotonic()}")
+
+
+def sleep_long(pid_file: Path, *, deaf: bool = False) -> None:
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    partial = pid_file.with_suffix(".partial")
+    partial.write_text(str(os.getpid()))
+    partial.rename(pid_file)
+    time.sleep(60)
+
+
+def sleep_long_and_deaf(pid_file: Path) -> None:
+    sleep_long(pid_file, deaf=True)
+
+
+def count_to(path: Path, number: int) -> None:
+    path.write_text(f"{number}: {sum(range(number))}")
+
+
+def start_a_child(path: Path) -> None:
+    """As a data loader inside a task does."""
+    child = multiprocessing.get_context("spawn").Process(target=write, args=(path, "child"))
+    child.start()
+    child.join()
