@@ -91,7 +91,7 @@ def plot_learning_curves(
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _draw_panel(axis, panel, shown, curves)
-        _lay_out(figure, title, shown, _caption(shown, curves))
+        _lay_out(figure, title, shown, curves)
         return _save(figure, stem)
 
 
@@ -124,7 +124,7 @@ def _draw_arm(axis: Axes, style: "_Style", curves: Sequence[CellCurve], metric: 
         squares = np.where(known, table - mean, 0) ** 2
         error = np.sqrt(squares.sum(axis=0) / np.maximum(count - 1, 1) / np.maximum(count, 1))
         axis.fill_between(
-            steps, mean - error, mean + error, color=style.color, alpha=0.18, linewidth=0, zorder=3
+            steps, mean - error, mean + error, color=style.color, alpha=0.22, linewidth=0, zorder=3
         )
     axis.plot(
         steps,
@@ -188,16 +188,22 @@ def _caption(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> str:
     return f"Mean over {seeds} (thin lines: each seed); bands: ± 1 standard error of the mean."
 
 
-def _lay_out(figure: Figure, title: str, arms: Sequence[ArmInfo], caption: str) -> None:
+def _lay_out(
+    figure: Figure, title: str, arms: Sequence[ArmInfo], curves: Sequence[CellCurve]
+) -> None:
     """Title above, legend and caption below the panels, in inches added for them."""
     handles = [_legend_line(_style(position), label_arm(arm)) for position, arm in enumerate(arms)]
-    handles.append(Line2D([], [], label="SFT model (step 0)", **_SFT_LINE))
+    if any(0 in curve.steps for curve in curves):
+        handles.append(Line2D([], [], label="SFT model (step 0)", **_SFT_LINE))
     width, panel_height = figure.get_size_inches()
-    columns = max(1, int(width // 2.7))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    entry = 0.9 + 0.086 * longest  # about the inches that the longest entry takes
+    columns = max(1, int(width // entry))
     below = 0.4 + 0.24 * math.ceil(len(handles) / columns)
     above = 0.35 if title else 0.0
     height = panel_height + below + above
     figure.set_size_inches(width, height)
+    caption = _caption(arms, curves)
     figure.text(0.01, 1 - 0.08 / height, title, ha="left", va="top", fontsize=13)
     figure.text(0.5, 0.08 / height, caption, ha="center", va="bottom", fontsize=10, color="#444444")
     figure.legend(
@@ -205,6 +211,7 @@ def _lay_out(figure: Figure, title: str, arms: Sequence[ArmInfo], caption: str) 
         loc="lower center",
         bbox_to_anchor=(0.5, 0.22 / height),
         ncols=columns,
+        fontsize=_LOOK["font.size"] * min(1.0, 0.97 * width / entry),
         handlelength=3.2,
         columnspacing=1.6,
     )

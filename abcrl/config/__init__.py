@@ -3,7 +3,7 @@
 from .compare import ArmConfig, CompareConfig, ContrastConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
 from .errors import InputError, RunFailedError
-from .load import load_config, read_yaml, to_yaml, validate
+from .load import differing_keys, load_config, read_yaml, to_yaml, validate
 from .ppo import AlgorithmConfig, EvaluationConfig, PpoConfig, PpoSettings
 from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
 from .run import MachineConfig, RunConfig
@@ -38,6 +38,7 @@ __all__ = [
     "TrainRmConfig",
     "TrainingConfig",
     "TruncationConfig",
+    "differing_keys",
     "load_config",
     "read_yaml",
     "stream_seed",

@@ -76,6 +76,22 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return _parse_mapping(text, str(file))
 
 
+def differing_keys(first: str, second: str) -> list[str]:
+    """Returns `section.key: old -> new` for every key in which two YAML texts differ."""
+    old, new = (_flatten(_parse_mapping(text, "configuration")) for text in (first, second))
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys]
+
+
+def _flatten(values: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
 def to_yaml(config: Group) -> str:
     """Returns the whole effective configuration as YAML; loading it gives an equal one."""
     stream = io.StringIO()

@@ -1,6 +1,23 @@
 """The only room that writes a run folder: configuration, metrics, samples, lock, status."""
 
 from .environment import describe_environment
-from .run_folder import RunFolder, read_config, read_rows, read_status
+from .run_folder import (
+    RunFolder,
+    read_config,
+    read_reason,
+    read_rows,
+    read_status,
+    write_atomically,
+    write_json,
+)
 
-__all__ = ["RunFolder", "describe_environment", "read_config", "read_rows", "read_status"]
+__all__ = [
+    "RunFolder",
+    "describe_environment",
+    "read_config",
+    "read_reason",
+    "read_rows",
+    "read_status",
+    "write_atomically",
+    "write_json",
+]

@@ -92,7 +92,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Writes a JSON file in one step: readers see the old one or the new one."""
-        write_atomically(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_json(self.path / name, content)
 
     def _write_status(self, state: str, **details: object) -> None:
         self.write_json("status.json", {"state": state, **details})
@@ -103,6 +103,19 @@ def write_atomically(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_text(text, encoding="utf-8", newline="\n")
     draft.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Writes a JSON file in one step; a non-finite number is refused."""
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_reason(path: Path) -> str:
+    """Returns why a run failed, one line; empty where it did not."""
+    try:
+        return str(json.loads((path / "status.json").read_text(encoding="utf-8")).get("reason", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def read_status(path: Path) -> str | None:

@@ -45,7 +45,7 @@ def read_pids(folder: Path) -> list[int]:
 
 def test_results_stand_in_the_order_of_the_tasks(tmp_path):
     tasks = [
-        Task("slow", workload.interval, (tmp_path / "slow", 0.6)),
+        Task("slow", workload.interval, (tmp_path / "slow", 1.0)),
         Task("quick", workload.interval, (tmp_path / "quick", 0.0)),
     ]
     endings: list[str] = []
@@ -57,7 +57,7 @@ def test_results_stand_in_the_order_of_the_tasks(tmp_path):
 
     assert [result.key for result in results] == ["slow", "quick"]
     assert all(result.succeeded for result in results)
-    assert results[0].seconds >= 0.6
+    assert results[0].seconds >= 0.9
     assert endings == ["quick", "slow"]
 
 
@@ -154,7 +154,7 @@ def test_the_watcher_is_called_while_a_task_runs(tmp_path):
     run_tasks([task], jobs=1, watch=lambda _: calls.append(time.monotonic()))
     gaps = [after - before for before, after in pairwise(calls)]
     assert len(calls) >= 4
-    assert max(gaps) < 0.6
+    assert max(gaps) < 1.0  # 0.25 and what a busy machine adds
 
 
 def test_output_goes_to_the_log_and_is_appended(tmp_path, capfd):
@@ -280,7 +280,7 @@ def test_kill_9_of_the_parent_leaves_no_worker(tmp_path):
         assert all(alive(pid) for pid in pids)
         parent.kill()
         parent.wait()
-    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=5)
+    wait_for(lambda: not any(alive(pid) for pid in pids))
     assert len(read_pids(tmp_path)) == 2
 
 
@@ -304,7 +304,7 @@ def test_ctrl_c_while_the_workers_still_import_ends_the_grid_cleanly(tmp_path):
         wait_for((tmp_path / "importing").exists)
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.wait(timeout=20) == 130
-    wait_for(lambda: not any(alive(pid) for pid in read_pids(tmp_path)), seconds=5)
+    wait_for(lambda: not any(alive(pid) for pid in read_pids(tmp_path)))
     assert "KeyboardInterrupt" not in (tmp_path / "stderr").read_text()
 
 
