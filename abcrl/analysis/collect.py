@@ -56,6 +56,10 @@ class Summary:
     contrasts: tuple[PairedContrast, ...]
     verdicts: tuple[str, ...]
     """One sentence for each contrast."""
+    baseline: str | None
+    """Arm that the tables hold every other arm against; None where no contrast names one."""
+    differences: Mapping[str, PairedContrast]
+    """Every other arm against the baseline, for the tables: intervals, declared or not."""
     baseline_score: float | None
     """Held-out score of the SFT model; None if no cell was evaluated at step 0."""
     baseline_gold_score: float | None
@@ -92,11 +96,15 @@ def summarise(
         if cell.auc is not None:
             endpoint[cell.arm.name][cell.seed] = cell.auc
     judged = contrast_arms(contrasts, endpoint)
+    baseline = contrasts[0][1] if contrasts else None
+    others = [(arm.name, baseline) for arm in arms if baseline and arm.name != baseline]
     usable = [curve for curve in curves if curve.seed in endpoint[curve.arm]]
     return Summary(
         arms=tuple(_summarise_arm(arm, cells) for arm in arms),
         contrasts=tuple(judged),
         verdicts=tuple(say_verdict(one, notes=_notes(one, arms, cells)) for one in judged),
+        baseline=baseline,
+        differences={one.arm: one for one in contrast_arms(others, endpoint)},
         baseline_score=mean_at_start(usable, SCORE),
         baseline_gold_score=mean_at_start(usable, GOLD_SCORE),
         cells=tuple(cells),

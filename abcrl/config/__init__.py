@@ -1,6 +1,6 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
-from .compare import ArmConfig, CompareConfig, ContrastConfig
+from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
 from .data import DataConfig, PromptConfig, ResponseConfig
 from .errors import InputError, RunFailedError
 from .load import differing_keys, load_config, read_yaml, to_yaml, validate
@@ -40,6 +40,7 @@ __all__ = [
     "TruncationConfig",
     "differing_keys",
     "load_config",
+    "parse_seeds",
     "read_yaml",
     "stream_seed",
     "to_yaml",

@@ -1,11 +1,14 @@
 """`abcrl compare`: arms, seeds, contrasts, and the settings of the three stages it runs."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from .base import Group
+from .errors import InputError
 from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
 from .reward import RewardConfig, RewardMode
@@ -48,6 +51,21 @@ class ContrastConfig(Group):
     """The arm that is tested."""
     baseline: ArmName
     """The arm it is held against."""
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Returns the seeds of `0-9` or `0,3,5` or `0-4,10`.
+
+    Raises:
+        InputError: The text is neither.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"--seeds: must read 0-9 or 0,3,5, received {text!r}")
+        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return seeds
 
 
 class CompareConfig(Group):
@@ -105,6 +123,28 @@ class CompareConfig(Group):
         for arm in self.arms:
             arm.apply(self.ppo)
         return self
+
+    def select_arms(self, names: Sequence[str]) -> Self:
+        """Returns the comparison of some arms: by name, or the default arm of a reward mode.
+
+        Declared contrasts of arms that are left out are left out too.
+
+        Raises:
+            InputError: A name is neither.
+        """
+        known = {arm.name: arm for arm in self.arms}
+        modes = {mode.value: ArmConfig.of_mode(mode) for mode in RewardMode}
+        unknown = [name for name in names if name not in {**known, **modes}]
+        if unknown:
+            raise InputError(
+                f"--modes: must name arms ({', '.join(known)}) or reward modes "
+                f"({', '.join(modes)}), received {unknown[0]!r}"
+            )
+        contrasts = self.contrasts
+        if contrasts is not None:
+            contrasts = [one for one in contrasts if {one.arm, one.baseline} <= set(names)]
+        arms = [{**modes, **known}[name] for name in dict.fromkeys(names)]
+        return self.replace(arms=arms, contrasts=contrasts)
 
     @property
     def declared_contrasts(self) -> list[ContrastConfig]:

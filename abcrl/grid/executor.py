@@ -127,9 +127,12 @@ class _Worker:
 
     def _read_outcome(self) -> str | None:
         try:
-            return self.outcome.recv()
+            # A process that the task left behind may hold the other end: never wait for it.
+            if self.outcome.poll():
+                return self.outcome.recv()
         except (EOFError, OSError):
-            return _describe_exit(self.process.exitcode)
+            pass
+        return _describe_exit(self.process.exitcode)
 
 
 def _describe_exit(code: int | None) -> str:

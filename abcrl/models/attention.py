@@ -143,7 +143,7 @@ def _attend_and_capture(
         attention = attention_rows(
             query.detach(),
             key.detach(),
-            _additive_mask(attention_mask, rows, key.shape[2]),
+            _additive_mask(attention_mask, rows, key.shape[2], kwargs.get("sliding_window")),
             rows,
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             columns=capture.columns,
@@ -192,16 +192,19 @@ def attention_rows(
 
 
 def _additive_mask(
-    attention_mask: Tensor | None, rows: Int[Tensor, "B Q"], width: int
+    attention_mask: Tensor | None, rows: Int[Tensor, "B Q"], width: int, window: int | None
 ) -> Float[Tensor, "B h Q T"]:
     """Returns the mask of the asked-for rows: 0 where attended, else the smallest float.
 
     Masked columns then get exactly 0, because their exponential underflows. What a fast kernel is
-    given is one of: nothing (causal), the padding [B, T] (causal and that), or all rows.
+    given is one of: nothing (causal), the padding [B, T] (causal and that), or all rows. Only the
+    last one already knows of a sliding window.
     """
     if attention_mask is None or attention_mask.ndim == 2:
         column = torch.arange(width, device=rows.device)
         seen = column <= rows[..., None]
+        if window is not None:
+            seen = seen & (column > rows[..., None] - window)
         if attention_mask is not None:
             seen = seen & attention_mask[:, None, :].bool()
         return _blocked(~seen)[:, None]

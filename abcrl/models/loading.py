@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -63,7 +65,7 @@ def build_causal_lm(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, StrictDataclassError) as error:
         raise InputError(
             f"model.architecture: must be a transformers model type with a causal language "
             f"model, received {config.architecture!r} ({str(error).splitlines()[0][:120]})"
@@ -82,6 +84,7 @@ def _dependent_options(size: ModelSize, dropout: float) -> dict[str, float]:
         "word_embed_proj_dim": size.hidden_size,
         "num_key_value_heads": size.heads,
         "head_dim": size.hidden_size // size.heads,
+        "rotary_dim": size.hidden_size // size.heads,
         "attn_pdrop": dropout,
         "resid_pdrop": dropout,
         "embd_pdrop": dropout,
@@ -99,7 +102,8 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
         key: Configuration key to name when it cannot be loaded.
 
     Raises:
-        InputError: It cannot be loaded.
+        InputError: It cannot be loaded, or is a classifier (its trunk would pass for a language
+            model where the head is tied to the embeddings).
     """
     model = _load(AutoModelForCausalLM, reference, key)
     tokenizer = load_tokenizer(reference, key)
@@ -158,14 +162,21 @@ def disable_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - nn.Module types it as Module
+        # Many architectures keep a probability as a number, for nn.functional.dropout.
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("dropout" in name or name == "layerdrop"):
+                setattr(module, name, 0.0)
 
 
 def _load(kind: Any, reference: str, key: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
     model, report = _from_pretrained(kind, reference, key)
     if report["missing_keys"]:
         raise InputError(_incomplete(key, reference, model, min(report["missing_keys"])))
+    if "score.weight" in report["unexpected_keys"]:
+        raise InputError(
+            f"{key}: must be a language model, received {reference}, which is a classifier; give "
+            f"the model that the reward model was trained from"
+        )
     return model
 
 
@@ -180,7 +191,7 @@ def _from_pretrained(
         model, report = kind.from_pretrained(
             reference, dtype=torch.float32, output_loading_info=True, **options
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{key}: must be loadable by transformers, received {reference} "
             f"({str(error).splitlines()[0][:160]}); give a local folder, or a Hub id with network"

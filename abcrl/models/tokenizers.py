@@ -9,6 +9,8 @@ from abcrl.config import InputError
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
+# Text is text: a review that spells out the end-of-text token does not end there.
+_PLAIN = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -50,6 +52,12 @@ def load_tokenizer(reference: str, key: str) -> PreTrainedTokenizerBase:
             f"{key}: must come with its tokenizer, received {reference} "
             f"({str(error).splitlines()[0][:160]})"
         ) from None
+    if not encode_plain(tokenizer, "a"):
+        # Without tokenizer files transformers makes an empty GPT-2 tokenizer from the model's type.
+        raise InputError(
+            f"{key}: must come with its tokenizer, received {reference} with one that knows no "
+            f"letters; save the tokenizer beside the model"
+        )
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"{key}: the tokenizer must have an EOS token (it ends a response), received "
@@ -79,13 +87,14 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Returns the ids of a text and nothing else; special tokens written in it stay text."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ids: list[int] = tokenizer(text, **_PLAIN)["input_ids"]
     return ids
 
 
 def bos_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Returns [BOS] where the tokenizer begins every text with it, else []."""
-    ids: list[int] = tokenizer("", verbose=False)["input_ids"]
+    # Not of an empty text: an EOS appended to it would stand first, and may be the same token.
+    ids: list[int] = tokenizer("a", verbose=False)["input_ids"]
     starts = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
     return ids[:1] if starts else []
 
@@ -94,7 +103,7 @@ def tokens_in_spans(
     tokenizer: PreTrainedTokenizerBase, text: str, spans: list[tuple[int, int]]
 ) -> list[bool]:
     """Returns for each token of `encode_plain` whether it overlaps one of the character spans."""
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    offsets = tokenizer(text, return_offsets_mapping=True, **_PLAIN)
     return [
         any(start < span_end and span_start < end for span_start, span_end in spans)
         for start, end in offsets["offset_mapping"]

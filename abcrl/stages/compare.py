@@ -8,14 +8,13 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from abcrl.analysis import ArmInfo, CellCurve, FailedCell, Summary, result_rows, summarise, to_json
-from abcrl.analysis.figures import plot_learning_curves
 from abcrl.config import (
     ArmConfig,
     CompareConfig,
@@ -38,13 +37,12 @@ from abcrl.storage import (
     write_json,
 )
 
-from .ppo import run_ppo
 from .reporter import Reporter, SilentReporter
-from .sft import run_sft
-from .train_rm import run_train_rm
 
-# What a worker needs is imported once, by the fork server.
-_PRELOAD = ("abcrl.stages.compare",)
+# The stages, and torch with them, are imported by the workers only: once, by their fork server.
+_PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
+
+StageRun = SftConfig | TrainRmConfig | PpoConfig
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,9 @@ def run_compare(
     with _exclusive(folder):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
-        for name, function, run in (
-            ("sft", run_sft, sft),
-            ("reward-model", run_train_rm, reward_model),
-        ):
+        for run in (sft, reward_model):
             if run is not None:
-                _run_shared(name, function, run, reporter)
+                _run_shared(run, reporter)
         _run_cells(config, cells, reporter, retry_failed=retry_failed)
         return _conclude(config, cells)
 
@@ -147,7 +142,7 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
     return cells
 
 
-def _require_same_configuration(run: SftConfig | TrainRmConfig | PpoConfig) -> None:
+def _require_same_configuration(run: StageRun) -> None:
     """Refuses a folder that holds a run of another configuration.
 
     Raises:
@@ -176,19 +171,31 @@ def _exclusive(folder: Path) -> FileLock:
     return lock
 
 
-def _run_shared(
-    name: str,
-    function: Callable[..., object],
-    run: SftConfig | TrainRmConfig,
-    reporter: Reporter,
-) -> None:
+def _run_stage(run: StageRun) -> None:
+    """Runs one stage; the work of a worker process."""
+    if isinstance(run, SftConfig):
+        from .sft import run_sft
+
+        run_sft(run, SilentReporter())
+    elif isinstance(run, TrainRmConfig):
+        from .train_rm import run_train_rm
+
+        run_train_rm(run, SilentReporter())
+    else:
+        from .ppo import run_ppo
+
+        run_ppo(run, SilentReporter())
+
+
+def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
     folder = Path(run.run.output)
+    name = folder.name
     if read_status(folder) == "finished":
         reporter.message(f"{name}: finished before")
         return
     _clear(folder, reporter)
-    reporter.start(name, 1)
-    task = Task(name, function, (run, SilentReporter()), folder.parent / "logs" / f"{name}.txt")
+    reporter.start(f"training {name}", 1)
+    task = Task(name, _run_stage, (run,), folder.parent / "logs" / f"{name}.txt")
     [result] = run_tasks([task], jobs=1, preload=_PRELOAD)
     if result.failure is not None:
         raise RunFailedError(f"{name}: {result.failure}; see {task.log}")
@@ -209,7 +216,7 @@ def _run_cells(
     for cell in waiting:
         _clear(cell.folder, reporter)
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
-        tasks.append(Task(cell.key, run_ppo, (cell.run, SilentReporter()), log))
+        tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
     jobs = config.jobs or os.cpu_count() or 1
     results = run_tasks(tasks, jobs=jobs, preload=_PRELOAD, watch=watch)
@@ -271,6 +278,8 @@ def _conclude(config: CompareConfig, cells: Sequence[Cell]) -> CompareResult:
     write_json(folder / "summary.json", to_json(summary))
     figure = None
     if curves:
+        from abcrl.analysis.figures import plot_learning_curves  # matplotlib, only when it draws
+
         figure, _ = plot_learning_curves(arms, curves, folder / "learning-curves")
     return CompareResult(folder, summary, figure)
 

@@ -200,6 +200,15 @@ def test_a_task_may_start_processes_of_its_own(tmp_path):
     assert (tmp_path / "child").read_text() == "child"
 
 
+def test_a_process_that_a_task_leaves_behind_holds_nothing_up(tmp_path):
+    task = Task("a", workload.leave_a_child_behind, (tmp_path / "child.pid",))
+    (result,) = run_tasks([task], jobs=1)
+    assert result.failure == "the process was killed by SIGKILL (out of memory?)"
+    assert result.seconds < 30
+    (pid,) = read_pids(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_no_tasks_no_results():
     assert run_tasks([], jobs=2) == []
 
@@ -339,3 +348,15 @@ def test_a_preloaded_module_that_fails_at_import_is_reported(tmp_path):
     message = (tmp_path / "stderr").read_text()
     assert "RuntimeError: broken" in message
     assert "RunFailedError: no process for task '0'" in message
+
+
+def test_where_there_is_no_fork_server_workers_are_spawned(tmp_path, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    tasks = [
+        Task("good", workload.write, (tmp_path / "good", "done"), tmp_path / "log"),
+        Task("bad", workload.kill_itself, (signal.SIGKILL,)),
+    ]
+    good, bad = run_tasks(tasks, jobs=2, preload=["colorsys"])
+    assert good.succeeded
+    assert (tmp_path / "good").read_text() == "done"
+    assert bad.failure == "the process was killed by SIGKILL (out of memory?)"

@@ -78,3 +78,13 @@ def start_a_child(path: Path) -> None:
     child = multiprocessing.get_context("spawn").Process(target=write, args=(path, "child"))
     child.start()
     child.join()
+
+
+def leave_a_child_behind(pid_file: Path) -> None:
+    """As a task that is killed while its data loaders run."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    pid_file.write_text(str(pid))
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""`abcrl compare`."""
+
+from importlib.resources import as_file, files
+from typing import Annotated
+
+import typer
+
+from .options import ConfigOption, DebugOption, DryRunOption, SetOption
+from .outcome import exit_codes
+
+
+def compare(  # noqa: PLR0913 - one parameter per flag
+    *,
+    modes: Annotated[
+        str | None,
+        typer.Option(
+            "--modes",
+            metavar="abc,rlhf,...",
+            help="Arms to run: names of the recipe's arms, or reward modes.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="0-9", help="Seeds: a range, or a list like 0,3,5."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", help="Runs at the same time. [default: one per CPU core]"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", metavar="FOLDER", help="Folder; what is finished there is not run again."
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed cells again.")
+    ] = False,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Stage 4: train every arm with every seed and compare them, paired by seed.
+
+    With no arguments it runs the built-in experiment: generated reviews, every reward mode, a few
+    minutes on two CPU cores. SFT and reward model are trained once and shared.
+    """
+    with exit_codes(debug=debug):
+        from abcrl.config import CompareConfig, load_config, parse_seeds
+
+        with as_file(files("abcrl.config") / "toy.yaml") as built_in:
+            resolved = load_config(
+                CompareConfig,
+                file=config or built_in,
+                assignments=assignments or (),
+                flags={
+                    "seeds": None if seeds is None else parse_seeds(seeds),
+                    "jobs": jobs,
+                    "output": output,
+                },
+            )
+        if modes is not None:
+            resolved = resolved.select_arms(modes.split(","))
+        if dry_run:
+            from abcrl.config import to_yaml
+
+            typer.echo(to_yaml(resolved), nl=False)
+            return
+        from abcrl.stages.compare import run_compare
+
+        from .progress import ConsoleReporter
+        from .tables import print_comparison
+
+        with ConsoleReporter() as reporter:
+            result = run_compare(resolved, reporter, retry_failed=retry_failed)
+        print_comparison(result)
+        if result.summary.failed:
+            raise typer.Exit(1)

@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abcrl import __version__
+
+
+def _print_version(requested: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if requested:
+        typer.echo(f"abcrl {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="YAML file; flags and --set go before it."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Set any configuration key; repeatable. --dry-run shows them all.",
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", help="toy: the built-in generated reviews."),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", metavar="FOLDER", help="Run folder; must not exist yet."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", help="Every random draw follows from it. [default: 0]"),
+]
+EpochsOption = Annotated[
+    float | None,
+    typer.Option("--epochs", help="Passes over the training texts. [default: 1]"),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the resolved configuration and stop."),
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option("--debug", help="On an error, show the whole traceback."),
+]

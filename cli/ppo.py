@@ -1,0 +1,106 @@
+"""`abcrl ppo`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    ConfigOption,
+    DatasetOption,
+    DebugOption,
+    DryRunOption,
+    OutputOption,
+    SeedOption,
+    SetOption,
+)
+from .outcome import exit_codes
+
+if TYPE_CHECKING:
+    from abcrl.stages.ppo import PpoResult
+
+
+def ppo(  # noqa: PLR0913 - one parameter per flag
+    *,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="MODEL", help="SFT model to train: folder or Hub id."),
+    ] = None,
+    reward_model: Annotated[
+        str | None,
+        typer.Option("--reward-model", metavar="MODEL", help="Reward model: folder or Hub id."),
+    ] = None,
+    dataset: DatasetOption = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            "--reward",
+            metavar="MODE",
+            help="How the score is spread: abc (reward model's attention), rlhf (all on the last "
+            "token), uniform, abc-d (policy's attention, averaged), abc-d2 (policy's attention at "
+            "the last token). [default: abc]",
+        ),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        typer.Option(
+            "--beta",
+            help="Share of the score that is spread, 0 to 1; the rest stays on the last token. "
+            "[default: 0.8, uniform 1.0; not with rlhf]",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="PPO steps. [default: 150]")] = None,
+    output: OutputOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Stage 3: train the policy with PPO on a score spread over tokens.
+
+    Held-out prompts are evaluated along the way; metrics and samples are JSON lines in FOLDER.
+    """
+    with exit_codes(debug=debug):
+        from abcrl.config import PpoConfig, load_config, to_yaml
+
+        resolved = load_config(
+            PpoConfig,
+            file=config,
+            assignments=assignments or (),
+            flags={
+                "policy": policy,
+                "reward_model": reward_model,
+                "data.source": dataset,
+                "reward.mode": reward,
+                "reward.beta": beta,
+                "steps": steps,
+                "run.output": output,
+                "run.seed": seed,
+            },
+        )
+        if dry_run:
+            typer.echo(to_yaml(resolved), nl=False)
+            return
+        from abcrl.stages.ppo import run_ppo
+
+        from .progress import ConsoleReporter
+
+        with ConsoleReporter() as reporter:
+            result = run_ppo(resolved, reporter)
+        typer.echo(_describe(result))
+
+
+def _describe(result: "PpoResult") -> str:
+    before, after = result.before, result.after
+    lines = [
+        f"held-out score {before['eval/score']:+.2f} before, {after['eval/score']:+.2f} "
+        f"± {after['eval/score_se']:.2f} (standard error) after, at an exact KL of "
+        f"{after['eval/kl_exact']:.1f} nats per response"
+    ]
+    if "eval/gold_score" in after:
+        lines.append(
+            f"gold score {before['eval/gold_score']:+.2f} before, {after['eval/gold_score']:+.2f} "
+            f"± {after['eval/gold_score_se']:.2f} after"
+        )
+    lines.append(f"{after['eval/length']:.0f} tokens per response, model in {result.final}")
+    return "\n".join(lines)

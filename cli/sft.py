@@ -1,0 +1,71 @@
+"""`abcrl sft`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import (
+    ConfigOption,
+    DatasetOption,
+    DebugOption,
+    DryRunOption,
+    EpochsOption,
+    OutputOption,
+    SeedOption,
+    SetOption,
+)
+from .outcome import exit_codes
+
+
+def sft(  # noqa: PLR0913 - one parameter per flag
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="tiny or small (from scratch), a local folder, or a Hub id. [default: small]",
+        ),
+    ] = None,
+    dataset: DatasetOption = None,
+    output: OutputOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Stage 1: train a causal language model on texts (supervised fine-tuning).
+
+    The model ends up in FOLDER/final, loadable with transformers' from_pretrained.
+    """
+    with exit_codes(debug=debug):
+        from abcrl.config import SftConfig, load_config, to_yaml
+
+        resolved = load_config(
+            SftConfig,
+            file=config,
+            assignments=assignments or (),
+            flags={
+                "model.base": model,
+                "data.source": dataset,
+                "run.output": output,
+                "training.epochs": epochs,
+                "run.seed": seed,
+            },
+        )
+        if dry_run:
+            typer.echo(to_yaml(resolved), nl=False)
+            return
+        from abcrl.stages.sft import run_sft
+
+        from .progress import ConsoleReporter
+
+        with ConsoleReporter() as reporter:
+            result = run_sft(resolved, reporter)
+        typer.echo(
+            f"held-out loss {result.heldout_loss:.3f} nats per token "
+            f"(perplexity {result.heldout_perplexity:.2f}) after {result.steps} steps\n"
+            f"model in {result.final}"
+        )

@@ -1,0 +1,96 @@
+"""The tables that `abcrl compare` prints."""
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from abcrl.analysis.collect import ArmSummary, SeedSpread, Summary
+    from abcrl.stages.compare import CompareResult
+
+
+def print_comparison(result: "CompareResult") -> None:
+    """Prints arms, per-seed values, verdicts, failed cells and where everything is."""
+    console = Console(highlight=False)
+    summary = result.summary
+    console.print(_arms(summary))
+    console.print(_per_seed(summary))
+    for verdict in summary.verdicts:
+        console.print(f"Verdict: {verdict}", markup=False, soft_wrap=True)
+    for cell in summary.failed:
+        text = (
+            f"{cell.status}: {cell.arm.name} seed {cell.seed}: {cell.reason or 'no reason known'}"
+        )
+        console.print(text, markup=False, soft_wrap=True)
+    console.print(f"\nresults  {result.folder}", markup=False, soft_wrap=True)
+    if result.figure is not None:
+        console.print(f"figure   {result.figure} (and .svg)", markup=False, soft_wrap=True)
+
+
+def _arms(summary: "Summary") -> Table:
+    title = "AUC: mean held-out score over training, mean over seeds"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("arm", "beta", "lambda"):
+        table.add_column(column)
+    against = f"AUC - {summary.baseline}" if summary.baseline else "difference"
+    gold = any("gold_score" in arm.finals for arm in summary.arms)
+    columns = ["AUC", "median", against, "final", *(["gold"] if gold else []), "KL"]
+    for column in columns:
+        table.add_column(column, justify="right")
+    for arm in summary.arms:
+        row = [_number(arm.auc.mean), _number(arm.auc.median), _difference(summary, arm)]
+        row.append(_number(_mean(arm.finals.get("score"))))
+        if gold:
+            row.append(_number(_mean(arm.finals.get("gold_score"))))
+        row.append(_number(_mean(arm.finals.get("kl_exact")), "{:.1f}"))
+        beta = "-" if arm.arm.beta is None else f"{arm.arm.beta:g}"
+        table.add_row(arm.arm.name, beta, f"{arm.arm.gae_lambda:g}", *row)
+    table.caption = _caption(summary)
+    table.caption_justify = "left"
+    return table
+
+
+def _caption(summary: "Summary") -> str:
+    parts = ["difference: paired over seeds, with its 95 % Student t interval"]
+    if summary.baseline_score is not None:
+        text = f"the SFT model scores {summary.baseline_score:+.2f}"
+        if summary.baseline_gold_score is not None:
+            text += f" (gold {summary.baseline_gold_score:+.2f})"
+        parts.append(text)
+    return "; ".join(parts)
+
+
+def _per_seed(summary: "Summary") -> Table:
+    seeds = sorted({cell.seed for cell in summary.cells})
+    table = Table(title="AUC of each seed", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("arm")
+    values = {(cell.arm.name, cell.seed): cell for cell in summary.cells}
+    for seed in seeds:
+        table.add_column(f"seed {seed}", justify="right")
+    for arm in summary.arms:
+        cells = [values.get((arm.arm.name, seed)) for seed in seeds]
+        shown = [
+            "" if cell is None else _number(cell.auc) if cell.finished else cell.status
+            for cell in cells
+        ]
+        table.add_row(arm.arm.name, *shown)
+    return table
+
+
+def _difference(summary: "Summary", arm: "ArmSummary") -> str:
+    contrast = summary.differences.get(arm.arm.name)
+    if contrast is None or contrast.mean is None:
+        return ""
+    if contrast.interval is None:
+        return f"{contrast.mean:+.2f}"
+    return f"{contrast.mean:+.2f} ± {contrast.interval.half_width:.2f}"
+
+
+def _mean(spread: "SeedSpread | None") -> float | None:
+    return None if spread is None else spread.mean
+
+
+def _number(value: float | None, form: str = "{:+.2f}") -> str:
+    return "" if value is None else form.format(value)

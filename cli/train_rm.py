@@ -1,0 +1,103 @@
+"""`abcrl train-rm`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    ConfigOption,
+    DatasetOption,
+    DebugOption,
+    DryRunOption,
+    EpochsOption,
+    OutputOption,
+    SeedOption,
+    SetOption,
+)
+from .outcome import exit_codes
+
+if TYPE_CHECKING:
+    from abcrl.analysis.reward_quality import CreditSpread
+    from abcrl.stages.train_rm import RewardModelResult
+
+
+def train_rm(  # noqa: PLR0913 - one parameter per flag
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="SFT model to start from: folder or Hub id."),
+    ] = None,
+    dataset: DatasetOption = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="classifier: two labels, score = logit(positive) - logit(negative).",
+        ),
+    ] = None,
+    output: OutputOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Stage 2: train a reward model on labelled texts, starting from the SFT model.
+
+    Prints its held-out accuracy and how its attention would spread credit over tokens.
+    """
+    with exit_codes(debug=debug):
+        from abcrl.config import TrainRmConfig, load_config, to_yaml
+
+        resolved = load_config(
+            TrainRmConfig,
+            file=config,
+            assignments=assignments or (),
+            flags={
+                "model": model,
+                "data.source": dataset,
+                "objective": objective,
+                "run.output": output,
+                "training.epochs": epochs,
+                "run.seed": seed,
+            },
+        )
+        if dry_run:
+            typer.echo(to_yaml(resolved), nl=False)
+            return
+        from abcrl.stages.train_rm import run_train_rm
+
+        from .progress import ConsoleReporter
+
+        with ConsoleReporter() as reporter:
+            result = run_train_rm(resolved, reporter)
+        typer.echo(
+            _describe(result, resolved.truncation.min_tokens, resolved.truncation.max_tokens)
+        )
+
+
+def _describe(result: "RewardModelResult", shortest: int, longest: int) -> str:
+    quality = result.quality
+    lines = [
+        f"held-out accuracy {quality.accuracy:.1%} on complete texts, "
+        f"{quality.accuracy_truncated:.1%} on texts cut to {shortest}-{longest} tokens",
+        f"score {quality.score_mean:+.2f} on average, standard deviation {quality.score_std:.2f}",
+    ]
+    if quality.credit is not None:
+        lines.append(_describe_credit(quality.credit))
+    return "\n".join([*lines, f"model in {result.final}"])
+
+
+def _describe_credit(credit: "CreditSpread") -> str:
+    text = (
+        f"ABC credit over {credit.texts} held-out texts of {credit.tokens:.0f} tokens: "
+        f"{credit.effective_tokens:.1f} effective tokens, {credit.first_token_share:.1%} on the "
+        f"first and {credit.last_token_share:.1%} on the last"
+    )
+    if credit.causal_share is None or credit.causal_token_share is None:
+        return text
+    return (
+        f"{text}, {credit.causal_share:.1%} on the words that truly decide "
+        f"(which are {credit.causal_token_share:.1%} of the tokens)"
+    )
