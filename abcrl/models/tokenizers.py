@@ -47,7 +47,7 @@ def load_tokenizer(reference: str, key: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(reference)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{key}: must come with its tokenizer, received {reference} "
             f"({str(error).splitlines()[0][:160]})"

@@ -68,8 +68,8 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     )
     with RunFolder.create(output, config, environment) as folder:
         training = _Training(config, corpus, actors, tokenizer, folder, reporter)
-        before = training.evaluate(step=0)
-        after = training.run() or before
+        before = training.evaluate_start()
+        after = training.run()
         final = output / "final"
         actors.policy.model.save_pretrained(final)
         tokenizer.save_pretrained(final)
@@ -145,10 +145,10 @@ class _Training:
             gold_score=corpus.gold_score,
         )
 
-    def run(self) -> Metrics | None:
+    def run(self) -> Metrics:
         """Trains for the configured number of steps; returns the last evaluation."""
         config = self._config
-        evaluated = None
+        evaluation: Metrics = {}
         self._reporter.start("PPO", config.steps)
         for step in range(1, config.steps + 1):
             started = time.perf_counter()
@@ -159,21 +159,27 @@ class _Training:
             except RunFailedError as error:
                 raise RunFailedError(f"step {step}: {error}") from error
             finished = time.perf_counter()
-            row = self._record(step, rollout, result)
             self._record_time(step, rollout, collected - started, finished - collected)
+            row = self._metrics(rollout, result)
             if step % config.evaluation.interval == 0 or step == config.steps:
-                evaluated = self.evaluate(step=step)
+                evaluation = self._evaluate(step)
+                row |= evaluation
+            self._folder.append("metrics", [{"step": step, **row}])
             self._reporter.advance(
                 step, {"score": row["objective/score"], "KL": row["objective/kl"]}
             )
-        return evaluated
+        return evaluation
 
-    def evaluate(self, *, step: int) -> Metrics:
-        """Evaluates on the held-out prompts and writes the row and the samples."""
+    def evaluate_start(self) -> Metrics:
+        """Evaluates the SFT model itself; the row of step 0."""
+        evaluation = self._evaluate(step=0)
+        row = {"step": 0, "score/offset": self._offset, **evaluation}
+        self._folder.append("metrics", [row])
+        return evaluation
+
+    def _evaluate(self, step: int) -> Metrics:
+        """Returns the held-out metrics and writes the samples."""
         metrics, samples = self._evaluator.evaluate(self._actors)
-        if step == 0:
-            metrics["score/offset"] = self._offset
-        self._folder.append("metrics", [{"step": step, **metrics}])
         self._folder.append("samples", [{"step": step, **sample} for sample in samples])
         return metrics
 
@@ -205,14 +211,13 @@ class _Training:
         )
         return self._updater.update(experience, orders)
 
-    def _record(self, step: int, rollout: Rollout, result: UpdateResult) -> Metrics:
+    def _metrics(self, rollout: Rollout, result: UpdateResult) -> Metrics:
+        """Returns the step's metrics, and moves the KL coefficient."""
         row = rollout_metrics(
             rollout, kl_coef=self._controller.coef, eos_token_id=self._actors.eos_token_id
         )
-        row |= update_metrics(result)
         self._controller.update(row["objective/kl"], self._config.ppo.batch_size)
-        self._folder.append("metrics", [{"step": step, **row}])
-        return row
+        return row | update_metrics(result)
 
     def _record_time(self, step: int, rollout: Rollout, collecting: float, updating: float) -> None:
         tokens = int(rollout.responses.lengths.sum())
