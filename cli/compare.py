@@ -61,7 +61,7 @@ def compare(  # noqa: PLR0913 - one parameter per flag
                 },
             )
         if modes is not None:
-            resolved = resolved.select_arms(modes.split(","))
+            resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
         if dry_run:
             from abcrl.config import to_yaml
 

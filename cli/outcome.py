@@ -34,7 +34,7 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
 def _end(error: BaseException, message: str, code: int, *, debug: bool) -> None:
     if debug and code != INTERRUPTED:
         raise error
-    for line in message.splitlines():
+    for line in message.split("\n"):  # splitlines would also break at what `_printable` escapes
         sys.stderr.write(f"abcrl: {_printable(line)}\n")
     raise typer.Exit(code)
 

@@ -5,6 +5,8 @@ and logits are far from uniform.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from abcrl.config import PpoConfig, RewardMode, SftConfig, TrainRmConfig, load_config
 from abcrl.models import train_tokenizer
 
 # Thread counts change sums in the last digit, and on a busy machine cost time.
@@ -73,6 +76,111 @@ def tiny_classifier() -> BuildModel:
 def tiny_tokenizer() -> PreTrainedTokenizerBase:
     """A byte-level tokenizer with a few merges."""
     return train_tokenizer(["The plot was good, and the acting was not. "] * 3, 300)
+
+
+@dataclass(frozen=True)
+class TinyRuns:
+    """The pipeline at its smallest, on generated reviews: configurations, and two finished runs.
+
+    Attributes:
+        root: Folder of the finished runs.
+        architecture: What the models are made of.
+    """
+
+    root: Path
+    architecture: str = "gpt2"
+
+    @property
+    def policy(self) -> Path:
+        """The SFT model."""
+        return self.root / "sft" / "final"
+
+    @property
+    def reward_model(self) -> Path:
+        """The reward model."""
+        return self.root / "reward-model" / "final"
+
+    def sft(self, output: Path, **changes: object) -> SftConfig:
+        """sft(output, training__epochs=2.0): an SFT run of a second."""
+        settings = {**_TINY_MODEL, **_TINY_TRAINING, "model.architecture": self.architecture}
+        return load_config(SftConfig, flags=_flags(settings, output, changes))
+
+    def train_rm(self, output: Path, **changes: object) -> TrainRmConfig:
+        """A reward-model run of a second, from the SFT model."""
+        settings = {**_TINY_TRAINING, "model": str(self.policy), "credit_texts": 8}
+        return load_config(TrainRmConfig, flags=_flags(settings, output, changes))
+
+    def ppo(self, output: Path, mode: str = "abc", **changes: object) -> PpoConfig:
+        """A PPO run of three steps, evaluated at steps 0, 2 and 3."""
+        settings = {
+            **TINY_PPO,
+            "policy": str(self.policy),
+            "reward_model": str(self.reward_model),
+            "reward.mode": mode,
+        }
+        return load_config(PpoConfig, flags=_flags(settings, output, changes))
+
+
+_TINY_MODEL = {"model.base": "tiny", "model.context_length": 96, "model.vocab_size": 400}
+_TINY_TRAINING = {
+    "data.limit": 300,
+    "training.max_steps": 15,
+    "training.batch_size": 8,
+    "training.max_length": 80,
+    "training.learning_rate": 3e-3,
+    "training.log_interval": 5,
+}
+TINY_PPO = {
+    "steps": 3,
+    "data.limit": 300,
+    "prompt.min_characters": 0,
+    "ppo.batch_size": 4,
+    "ppo.mini_batch_size": 2,
+    "ppo.learning_rate": 1e-3,
+    "score.center_samples": 8,
+    "evaluation.interval": 2,
+    "evaluation.prompts": 4,
+    "evaluation.samples": 2,
+}
+
+
+def _flags(settings: dict[str, Any], output: Path, changes: dict[str, object]) -> dict[str, object]:
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return {**settings, "run.output": str(output), **named}
+
+
+@pytest.fixture(scope="session")
+def make_tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyRuns]:
+    """make(architecture): trains SFT and reward model in a folder of their own."""
+    from abcrl.stages.reporter import SilentReporter
+    from abcrl.stages.sft import run_sft
+    from abcrl.stages.train_rm import run_train_rm
+
+    def make(architecture: str) -> TinyRuns:
+        runs = TinyRuns(tmp_path_factory.mktemp(architecture), architecture)
+        run_sft(runs.sft(runs.root / "sft"), SilentReporter())
+        run_train_rm(runs.train_rm(runs.root / "reward-model"), SilentReporter())
+        return runs
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(make_tiny_runs: Callable[[str], TinyRuns]) -> TinyRuns:
+    """The whole pipeline in gpt2, trained once."""
+    return make_tiny_runs("gpt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_ppo_runs(tiny_runs: TinyRuns) -> dict[str, Path]:
+    """The folder of one finished PPO run for each reward mode, all with seed 0."""
+    from abcrl.stages.ppo import run_ppo
+    from abcrl.stages.reporter import SilentReporter
+
+    folders = {mode.value: tiny_runs.root / mode.value for mode in RewardMode}
+    for mode, folder in folders.items():
+        run_ppo(tiny_runs.ppo(folder, mode), SilentReporter())
+    return folders
 
 
 def _build(kind: Any, architecture: str, seed: int, options: dict[str, Any]) -> PreTrainedModel:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from .base import Group
 from .errors import InputError
+from .load import validate
 from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
 from .reward import RewardConfig, RewardMode
@@ -130,7 +131,7 @@ class CompareConfig(Group):
         Declared contrasts of arms that are left out are left out too.
 
         Raises:
-            InputError: A name is neither.
+            InputError: A name is neither, or the arms do not go with the other settings.
         """
         known = {arm.name: arm for arm in self.arms}
         modes = {mode.value: ArmConfig.of_mode(mode) for mode in RewardMode}
@@ -144,7 +145,7 @@ class CompareConfig(Group):
         if contrasts is not None:
             contrasts = [one for one in contrasts if {one.arm, one.baseline} <= set(names)]
         arms = [{**modes, **known}[name] for name in dict.fromkeys(names)]
-        return self.replace(arms=arms, contrasts=contrasts)
+        return validate(type(self), {**self.__dict__, "arms": arms, "contrasts": contrasts})
 
     @property
     def declared_contrasts(self) -> list[ContrastConfig]:

@@ -1,6 +1,7 @@
 """Turns validation errors into lines that name key, rule, received value and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
@@ -27,8 +28,7 @@ def _line(root: type[Group], problem: ErrorDetails) -> str:
         case "value_error":
             prefix = f"{key}: " if key else ""
             return prefix + str(problem.get("ctx", {}).get("error"))
-    rule = problem["msg"].replace("Input should be", "must be").replace("Input should", "must")
-    rule = rule.replace("String should match pattern", "must match").replace("List should", "must")
+    rule = re.sub(r"^(Input|String|List|Value) should", "must", problem["msg"])
     return f"{key}: {rule}, received {_short(received)}; {_hint(root, loc)}"
 
 

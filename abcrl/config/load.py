@@ -110,7 +110,7 @@ def _parse_mapping(text: str, where: str) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = (error.problem or "not valid YAML").splitlines()[0]
         raise InputError(f"{where}{line}: must be valid YAML 1.2: {problem}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date with month 13, `!!int x`
         raise InputError(f"{where}: must be valid YAML 1.2: {str(error).splitlines()[0]}") from None
     if values is None:
         return {}

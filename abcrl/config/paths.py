@@ -6,19 +6,40 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 
-def _absolute(value: str) -> str:
-    return str(Path(value).expanduser().absolute())
-
-
-def _absolute_if_local(value: str) -> str:
-    """A Hub id stays what it is; whatever looks like a path or exists on disk becomes absolute."""
-    path = Path(value).expanduser()
-    looks_local = value.startswith((".", "/", "~")) or path.exists()
+def absolute_if_local(value: str) -> str:
+    """Returns a Hub id as it is; whatever looks like a path or exists on disk becomes absolute."""
+    path = _expand(value)
+    looks_local = value.startswith((".", "/", "~")) or _exists(path)
     return str(path.absolute()) if looks_local else value
+
+
+def _absolute(value: str) -> str:
+    path = _expand(value)
+    try:
+        path.exists()
+    except OSError as error:
+        raise ValueError(f"must be a usable path, received {value!r} ({error.strerror})") from None
+    return str(path.absolute())
+
+
+def _expand(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"~ must stand for a home folder that exists, received {value!r}"
+        ) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 """A folder to be written."""
 
-ModelReference = Annotated[str, Field(min_length=1), AfterValidator(_absolute_if_local)]
+ModelReference = Annotated[str, Field(min_length=1), AfterValidator(absolute_if_local)]
 """A local model folder or a Hub id."""

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .base import Group
-from .paths import ModelReference
+from .paths import absolute_if_local
 
 
 class ModelSize(NamedTuple):
@@ -20,10 +20,15 @@ SIZES = {"tiny": ModelSize(2, 64, 2), "small": ModelSize(4, 256, 4)}
 """Sizes that `model.base` may name."""
 
 
+def _size_or_reference(value: str) -> str:
+    """A size is a size even where a folder of that name lies about."""
+    return value if value in SIZES else absolute_if_local(value)
+
+
 class ModelConfig(Group):
     """The model that SFT starts from."""
 
-    base: ModelReference = "small"
+    base: Annotated[str, Field(min_length=1), AfterValidator(_size_or_reference)] = "small"
     """tiny | small: from scratch; otherwise a local folder or a Hub id."""
     architecture: str = "gpt2"
     """From scratch: a transformers model type with a causal language model, e.g. gpt2 or llama."""

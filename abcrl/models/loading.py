@@ -138,19 +138,24 @@ def new_classifier(
     Raises:
         InputError: The language model cannot be loaded.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model, report = _from_pretrained(
-            AutoModelForSequenceClassification,
-            reference,
-            key,
-            num_labels=2,
-            id2label={0: "negative", 1: "positive"},
-            label2id={"negative": 0, "positive": 1},
-        )
+    model, report = _from_pretrained(
+        AutoModelForSequenceClassification,
+        reference,
+        key,
+        num_labels=2,
+        id2label={0: "negative", 1: "positive"},
+        label2id={"negative": 0, "positive": 1},
+    )
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith("score.")]
     if missing:
         raise InputError(_incomplete(key, reference, model, missing[0]))
+    # Stiennon et al. 2020, arXiv 2009.01325: a head of std 1 / sqrt(d + 1). transformers' 0.02 is so
+    # small that the trunk hears little of the labels at first.
+    head = model.get_parameter("score.weight")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        noise = torch.randn(head.shape, generator=generator)
+        head.copy_(noise / (head.shape[1] + 1) ** 0.5)
     if add_pad_token(tokenizer):
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id

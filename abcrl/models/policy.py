@@ -34,7 +34,8 @@ class PolicyWithValueHead(nn.Module):
         super().__init__()
         self.model = model
         width = model.get_output_embeddings().weight.shape[1]
-        self.value_head = nn.Linear(width, 1, device=model.device)
+        # On meta first: nn.Linear would draw its weights from the global generator.
+        self.value_head = nn.Linear(width, 1, device="meta").to_empty(device=model.device)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             bound = width**-0.5  # nn.Linear's own default, as the paper's value head

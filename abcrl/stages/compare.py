@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,52 +17,21 @@ from filelock import FileLock, Timeout
 
 from abcrl.analysis import ArmInfo, CellCurve, FailedCell, Summary, result_rows, summarise, to_json
 from abcrl.config import (
-    ArmConfig,
     CompareConfig,
     InputError,
-    PpoConfig,
-    RunConfig,
     RunFailedError,
     SftConfig,
     TrainRmConfig,
-    differing_keys,
     to_yaml,
 )
 from abcrl.grid import GridProgress, Task, run_tasks
-from abcrl.storage import (
-    read_config,
-    read_reason,
-    read_rows,
-    read_status,
-    write_atomically,
-    write_json,
-)
+from abcrl.storage import read_reason, read_rows, read_status, write_atomically, write_json
 
+from .plan import Cell, StageRun, plan_cells, require_own_folders, shared_stages
 from .reporter import Reporter, SilentReporter
 
 # The stages, and torch with them, are imported by the workers only: once, by their fork server.
 _PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
-
-StageRun = SftConfig | TrainRmConfig | PpoConfig
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One arm with one seed, and the run that it stands for."""
-
-    arm: ArmConfig
-    seed: int
-    run: PpoConfig
-
-    @property
-    def key(self) -> str:
-        """Names the cell in messages."""
-        return f"{self.arm.name}/seed-{self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        """The cell's run folder."""
-        return Path(self.run.run.output)
 
 
 @dataclass(frozen=True)
@@ -89,86 +59,33 @@ def run_compare(
         RunFailedError: SFT or reward model could not be trained.
     """
     folder = Path(config.output)
-    sft, reward_model = shared_stages(config)
     cells = plan_cells(config)
-    for run in (sft, reward_model, *(cell.run for cell in cells)):
-        if run is not None:
-            _require_same_configuration(run)
-    folder.mkdir(parents=True, exist_ok=True)
+    require_own_folders(config)
     with _exclusive(folder):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
-        for run in (sft, reward_model):
+        for run in shared_stages(config):
             if run is not None:
                 _run_shared(run, reporter)
-        _run_cells(config, cells, reporter, retry_failed=retry_failed)
-        return _conclude(config, cells)
+        reasons = _run_cells(config, cells, reporter, retry_failed=retry_failed)
+        return _conclude(config, cells, reasons)
 
 
-def shared_stages(config: CompareConfig) -> tuple[SftConfig | None, TrainRmConfig | None]:
-    """Returns the runs that all cells share; None for a model that exists already."""
-    folder = Path(config.output)
-    machine = config.machine.model_dump()
-    sft = reward_model = None
-    if config.sft is not None:
-        run = RunConfig(output=str(folder / "sft"), **machine)
-        sft = SftConfig(run=run, **dict(config.sft))
-    if config.train_rm is not None:
-        run = RunConfig(output=str(folder / "reward-model"), **machine)
-        policy = config.policy or str(folder / "sft" / "final")
-        reward_model = TrainRmConfig(run=run, model=policy, **dict(config.train_rm))
-    return sft, reward_model
-
-
-def plan_cells(config: CompareConfig) -> list[Cell]:
-    """Returns every cell, seed by seed, so that an early stop leaves whole pairs."""
-    folder = Path(config.output)
-    cells = []
-    for seed in config.seeds:
-        for arm in config.arms:
-            run = RunConfig(
-                output=str(folder / "cells" / arm.name / f"seed-{seed}"),
-                seed=seed,
-                **config.machine.model_dump(),
-            )
-            settings = arm.apply(config.ppo)
-            ppo = PpoConfig(
-                run=run,
-                policy=config.policy or str(folder / "sft" / "final"),
-                reward_model=config.reward_model or str(folder / "reward-model" / "final"),
-                **dict(settings),
-            )
-            cells.append(Cell(arm, seed, ppo))
-    return cells
-
-
-def _require_same_configuration(run: StageRun) -> None:
-    """Refuses a folder that holds a run of another configuration.
-
-    Raises:
-        InputError: Names the first keys that differ.
-    """
-    folder = Path(run.run.output)
-    stored = read_config(folder)
-    if stored is None or stored == to_yaml(run):
-        return
-    keys = differing_keys(stored, to_yaml(run))
-    raise InputError(
-        f"output: {folder} holds a run with other settings ({', '.join(keys[:3])}); choose another "
-        f"folder with --output, or remove that one"
-    )
-
-
-def _exclusive(folder: Path) -> FileLock:
-    lock = FileLock(folder / ".lock")
+def _exclusive(folder: Path) -> AbstractContextManager[object]:
+    """Makes the folder and takes its lock, which the returned context manager lets go."""
     try:
-        lock.acquire(timeout=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise InputError(
             f"output: {folder} is being written by another abcrl compare; wait for it or choose "
             f"another folder with --output"
         ) from None
-    return lock
+    except OSError as error:
+        raise InputError(
+            f"output: the folder must be writable, received {folder} ({error.strerror}); choose "
+            f"another with --output"
+        ) from None
 
 
 def _run_stage(run: StageRun) -> None:
@@ -204,13 +121,13 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
 
 def _run_cells(
     config: CompareConfig, cells: Sequence[Cell], reporter: Reporter, *, retry_failed: bool
-) -> None:
-    """Runs the cells that are not there yet."""
+) -> dict[str, str]:
+    """Runs the cells that are not there yet; returns why some failed, by cell key."""
     final = {"finished"} if retry_failed else {"finished", "failed"}
     waiting = [cell for cell in cells if read_status(cell.folder) not in final]
     if not waiting:
         reporter.message(f"cells: all {len(cells)} were finished before")
-        return
+        return {}
     logs = Path(config.output) / "logs"
     tasks = []
     for cell in waiting:
@@ -220,9 +137,10 @@ def _run_cells(
     watch = _Watch(waiting, config.ppo.steps, reporter)
     jobs = config.jobs or os.cpu_count() or 1
     results = run_tasks(tasks, jobs=jobs, preload=_PRELOAD, watch=watch)
-    for cell, result in zip(waiting, results, strict=True):
-        if result.failure is not None:
-            reporter.message(f"{cell.key} failed: {result.failure}")
+    reasons = {one.key: one.failure for one in results if one.failure is not None}
+    for key, reason in reasons.items():
+        reporter.message(f"{key} failed: {reason}")
+    return reasons
 
 
 def _clear(folder: Path, reporter: Reporter) -> None:
@@ -259,7 +177,9 @@ def _steps_done(folder: Path) -> int:
     return int(rows[-1]["step"]) if rows else 0
 
 
-def _conclude(config: CompareConfig, cells: Sequence[Cell]) -> CompareResult:
+def _conclude(
+    config: CompareConfig, cells: Sequence[Cell], reasons: Mapping[str, str]
+) -> CompareResult:
     """Writes results.csv, summary.json and the figure from whatever is there."""
     folder = Path(config.output)
     arms = [_describe(cell) for cell in cells if cell.seed == config.seeds[0]]
@@ -270,7 +190,8 @@ def _conclude(config: CompareConfig, cells: Sequence[Cell]) -> CompareResult:
             rows = read_rows(cell.folder, "metrics")
             curves.append(CellCurve.from_rows(cell.arm.name, cell.seed, rows))
         else:
-            reason = read_reason(cell.folder)
+            # A process that was killed, or that failed before it had a folder, left no reason.
+            reason = read_reason(cell.folder) or reasons.get(cell.key, "")
             failed.append(FailedCell(cell.arm.name, cell.seed, status, reason))
     contrasts = [(one.arm, one.baseline) for one in config.declared_contrasts]
     summary = summarise(arms, curves, contrasts, failed)

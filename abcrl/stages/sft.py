@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.config import InputError, SftConfig, stream_seed
+from abcrl.config import SftConfig, stream_seed
 from abcrl.config.training import SIZES
 from abcrl.data import Corpus, Example, load_corpus
 from abcrl.models import (
@@ -24,7 +24,15 @@ from abcrl.storage import RunFolder, describe_environment
 
 from .machine import device_name, prepare_machine
 from .reporter import Reporter
-from .supervised import Features, TextDataset, pad_right, save_final, train
+from .supervised import (
+    Features,
+    TextDataset,
+    pad_right,
+    require_context,
+    require_finite,
+    save_final,
+    train,
+)
 
 # Held-out texts whose loss is measured at the end.
 _HELD_OUT = 512
@@ -66,14 +74,11 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
         )
         heldout = _features(corpus.validation[:_HELD_OUT], tokenizer, config.training.max_length)
         loss = heldout_loss(model.eval(), heldout, collate)
-        result = SftResult(
-            save_final(model, tokenizer, folder), steps, loss, float(torch.tensor(loss).exp())
-        )
-        folder.append(
-            "metrics",
-            [{"step": steps, "eval/loss": loss, "eval/perplexity": result.heldout_perplexity}],
-        )
-    return result
+        row = {"eval/loss": loss, "eval/perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
+        require_finite(row, steps)
+        folder.append("metrics", [{"step": steps, **row}])
+        final = save_final(model, tokenizer, folder)
+    return SftResult(final, steps, loss, row["eval/perplexity"])
 
 
 def _starting_point(
@@ -90,12 +95,7 @@ def _starting_point(
         if add_pad_token(tokenizer):
             model.resize_token_embeddings(len(tokenizer))
         model.config.pad_token_id = tokenizer.pad_token_id
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and config.training.max_length > context:
-        raise InputError(
-            f"training.max_length: must fit the model's context of {context} tokens, received "
-            f"{config.training.max_length}"
-        )
+    require_context(model, config.training)
     return model, tokenizer
 
 

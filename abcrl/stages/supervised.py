@@ -1,5 +1,6 @@
 """What sft and train-rm share: transformers.Trainer writing into a run folder."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from abcrl.config import RunFailedError, TrainingConfig, stream_seed
+from abcrl.config import InputError, RunFailedError, TrainingConfig, stream_seed
 from abcrl.config.run import RunConfig
 from abcrl.storage import RunFolder
 
@@ -56,6 +57,31 @@ def pad_right(rows: Sequence[Features], *, pad_token_id: int) -> dict[str, torch
     return batch
 
 
+def require_context(model: PreTrainedModel, config: TrainingConfig) -> None:
+    """Refuses texts that are longer than the model can read.
+
+    Raises:
+        InputError: training.max_length exceeds the model's context.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and config.max_length > context:
+        raise InputError(
+            f"training.max_length: must fit the model's context of {context} tokens, received "
+            f"{config.max_length}; lower it"
+        )
+
+
+def require_finite(row: Mapping[str, float], step: int) -> None:
+    """Ends a run whose numbers are none.
+
+    Raises:
+        RunFailedError: Names the first number that is not finite.
+    """
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise RunFailedError(f"{name} is {value} at step {step}; lower training.learning_rate")
+
+
 def train(  # noqa: PLR0913 - what a training run consists of
     model: PreTrainedModel,
     dataset: TextDataset,
@@ -66,7 +92,11 @@ def train(  # noqa: PLR0913 - what a training run consists of
     folder: RunFolder,
     reporter: Reporter,
 ) -> int:
-    """Trains the model in place and returns the number of optimizer steps."""
+    """Trains the model in place and returns the number of optimizer steps.
+
+    Raises:
+        RunFailedError: The loss became non-finite.
+    """
     arguments = TrainingArguments(
         output_dir=str(folder.path),
         num_train_epochs=config.epochs,
@@ -78,6 +108,7 @@ def train(  # noqa: PLR0913 - what a training run consists of
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         logging_steps=config.log_interval,
+        logging_nan_inf_filter=False,  # it would show the last finite loss in place of NaN
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
@@ -95,8 +126,9 @@ def train(  # noqa: PLR0913 - what a training run consists of
         callbacks=[_Recorder(folder, reporter)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return int(trainer.state.global_step)
+    outcome = trainer.train()
+    require_finite({"train/loss": outcome.training_loss}, outcome.global_step)
+    return int(outcome.global_step)
 
 
 def save_final(
@@ -139,11 +171,7 @@ class _Recorder(TrainerCallback):
         row = {f"train/{name}": float(logs[name]) for name in _LOGGED if name in logs}
         if "train/loss" not in row:
             return
-        if not torch.isfinite(torch.tensor(row["train/loss"])):
-            raise RunFailedError(
-                f"train/loss is {row['train/loss']} at step {state.global_step}; lower "
-                f"training.learning_rate"
-            )
+        require_finite(row, state.global_step)
         seconds = time.perf_counter() - self._started
         self._numbers = {"loss": row["train/loss"]}
         self._folder.append("metrics", [{"step": state.global_step, **row}])

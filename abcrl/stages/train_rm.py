@@ -30,7 +30,7 @@ from abcrl.storage import RunFolder, describe_environment
 
 from .machine import device_name, prepare_machine
 from .reporter import Reporter
-from .supervised import Features, TextDataset, pad_right, save_final, train
+from .supervised import Features, TextDataset, pad_right, require_context, save_final, train
 
 # Held-out texts that the accuracy is measured on.
 _HELD_OUT = 1024
@@ -61,6 +61,7 @@ def run_train_rm(config: TrainRmConfig, reporter: Reporter) -> RewardModelResult
     tokenizer = load_tokenizer(config.model, "model")
     seed = stream_seed(config.run.seed, "reward-head")
     model = new_classifier(config.model, tokenizer, "model", seed=seed)
+    require_context(model, config.training)
     nn.Module.to(model, device)
     environment = describe_environment(
         device=device_name(device), fingerprints={"corpus": corpus.fingerprint}

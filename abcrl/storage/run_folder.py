@@ -38,7 +38,8 @@ class RunFolder:
             path.mkdir(parents=True)
         except OSError as error:
             raise InputError(
-                f"run.output: the folder must be creatable, received {path} ({error.strerror})"
+                f"run.output: the folder must be creatable, received {path} ({error.strerror}); "
+                f"choose another with --output"
             ) from None
         lock = FileLock(path / ".lock")
         # The folder is new, so only a reader asking for the status can hold the lock, and briefly.
@@ -123,7 +124,7 @@ def read_status(path: Path) -> str | None:
     try:
         state = str(json.loads((path / "status.json").read_text(encoding="utf-8"))["state"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "killed" if path.is_dir() else None
+        return "killed" if (path / ".lock").is_file() else None
     if state == "running" and not _is_locked(path):
         return "killed"
     return state

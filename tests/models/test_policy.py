@@ -50,7 +50,7 @@ def test_the_head_runs_at_response_positions_only(tiny_causal_lm: BuildModel, ar
     model = tiny_causal_lm(architecture)
     shapes: list[tuple[int, ...]] = []
     head = model.get_output_embeddings()
-    head.register_forward_hook(lambda _, inputs, output: shapes.append(tuple(output.shape)))
+    head.register_forward_hook(lambda *call: shapes.append(tuple(call[-1].shape)))
 
     output = PolicyWithValueHead(model, seed=0)(*batch(), R)
 

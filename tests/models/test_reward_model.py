@@ -67,7 +67,8 @@ def test_a_row_scores_the_same_alone_and_in_a_padded_batch(
     together = scores_of(model, *padded(TEXTS, side, fill=9, extra=2))
 
     assert alone.std() > 0.1
-    assert_close(together, alone, atol=1e-6, rtol=0)
+    # Rounding only (1e-16 in float64): a text of one token takes other kernels alone.
+    assert_close(together, alone, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -136,7 +137,7 @@ def test_a_classifier_without_a_linear_head_named_score_is_refused():
     config = AutoConfig.for_model(
         "bert", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
-    with pytest.raises(InputError, match="reward_model: .* BertForSequenceClassification"):
+    with pytest.raises(InputError, match=r"reward_model: .* BertForSequenceClassification"):
         RewardModel(AutoModelForSequenceClassification.from_config(config))
 
 

@@ -1,0 +1,110 @@
+"""What a comparison consists of: the runs that all cells share, and the cells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from abcrl.config import (
+    ArmConfig,
+    CompareConfig,
+    InputError,
+    PpoConfig,
+    RunConfig,
+    SftConfig,
+    TrainRmConfig,
+    differing_keys,
+    to_yaml,
+)
+from abcrl.storage import read_config, read_status
+
+StageRun = SftConfig | TrainRmConfig | PpoConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm with one seed, and the run that it stands for."""
+
+    arm: ArmConfig
+    seed: int
+    run: PpoConfig
+
+    @property
+    def key(self) -> str:
+        """Names the cell in messages."""
+        return f"{self.arm.name}/seed-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The cell's run folder."""
+        return Path(self.run.run.output)
+
+
+def shared_stages(config: CompareConfig) -> tuple[SftConfig | None, TrainRmConfig | None]:
+    """Returns the runs that all cells share; None for a model that exists already."""
+    folder = Path(config.output)
+    machine = config.machine.model_dump()
+    sft = reward_model = None
+    if config.sft is not None:
+        run = RunConfig(output=str(folder / "sft"), **machine)
+        sft = SftConfig(run=run, **dict(config.sft))
+    if config.train_rm is not None:
+        run = RunConfig(output=str(folder / "reward-model"), **machine)
+        policy = config.policy or str(folder / "sft" / "final")
+        reward_model = TrainRmConfig(run=run, model=policy, **dict(config.train_rm))
+    return sft, reward_model
+
+
+def plan_cells(config: CompareConfig) -> list[Cell]:
+    """Returns every cell, seed by seed, so that an early stop leaves whole pairs."""
+    folder = Path(config.output)
+    cells = []
+    for seed in config.seeds:
+        for arm in config.arms:
+            run = RunConfig(
+                output=str(folder / "cells" / arm.name / f"seed-{seed}"),
+                seed=seed,
+                **config.machine.model_dump(),
+            )
+            settings = arm.apply(config.ppo)
+            ppo = PpoConfig(
+                run=run,
+                policy=config.policy or str(folder / "sft" / "final"),
+                reward_model=config.reward_model or str(folder / "reward-model" / "final"),
+                **dict(settings),
+            )
+            cells.append(Cell(arm, seed, ppo))
+    return cells
+
+
+def require_own_folders(config: CompareConfig) -> None:
+    """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
+
+    Unfinished runs are removed and start again, so whatever stands in their place has to be ours.
+
+    Raises:
+        InputError: Names the run and, for other settings, the first keys that differ.
+    """
+    shared = [run for run in shared_stages(config) if run is not None]
+    for run in (*shared, *(cell.run for cell in plan_cells(config))):
+        problem = _why_not_ours(run)
+        if problem:
+            raise InputError(
+                f"output: {config.output} cannot hold this comparison: "
+                f"{Path(run.run.output).relative_to(config.output)} {problem}"
+            )
+
+
+def _why_not_ours(run: StageRun) -> str:
+    """Says what is wrong with the folder of a run; empty where it is absent or ours."""
+    folder = Path(run.run.output)
+    status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
+    if status == "running":
+        return "is being written by another process; wait for it or choose another --output"
+    if stored is not None and stored != wanted:
+        keys = ", ".join(differing_keys(stored, wanted)[:3])
+        return (
+            f"ran with other settings ({keys}); choose another --output, or remove the whole "
+            f"comparison"
+        )
+    if status is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        return "is there and is no run; move it away or choose another --output"
+    return ""

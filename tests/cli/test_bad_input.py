@@ -1,0 +1,157 @@
+"""Bad input: exit code 2, one line that says what and what to do, nothing left behind."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+FEW = ["--set", "data.limit=100"]
+PPO = ["ppo", "--policy", "a/b", "--reward-model", "c/d", "--output", "run", *FEW]
+SFT = ["sft", "--output", "run"]
+
+
+def refuse(abcrl, *arguments: object, files: Mapping[str, str] | None = None) -> str:
+    """Returns the line, after checking the exit code and that no file came or went."""
+    for name, text in (files or {}).items():
+        Path(name).write_text(text, encoding="utf-8")
+    before = sorted(Path().rglob("*"))
+    answer = abcrl(*arguments)
+    assert answer.code == 2, answer.errors
+    assert answer.exception is None
+    assert answer.output == ""
+    assert sorted(Path().rglob("*")) == before
+    assert answer.line.startswith("abcrl: ")
+    assert "Traceback" not in answer.line
+    return str(answer.line.removeprefix("abcrl: "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            [*SFT, "--set", "data.sedd=1"],
+            "data.sedd: unknown key, received 1; did you mean data.seed?",
+        ),
+        (
+            [*PPO, "--beta", "1.5"],
+            "reward.beta: must be less than or equal to 1, received 1.5; Share of the score that "
+            "is spread; the rest stays on the last token. null: mode's default.",
+        ),
+        (
+            [*PPO, "--reward", "rlhf", "--beta", "0.8"],
+            "reward: beta must be left out with mode rlhf (the whole score stays on the last "
+            "token), received 0.8; remove it or choose another mode",
+        ),
+        (
+            [*PPO, "--reward", "abc-3"],
+            "reward.mode: must be 'abc', 'rlhf', 'uniform', 'abc-d' or 'abc-d2', received "
+            "'abc-3'; abc | rlhf | uniform | abc-d | abc-d2.",
+        ),
+        (
+            [*SFT, "--config", "absent.yaml"],
+            "absent.yaml: the configuration file must exist; check the path given to --config",
+        ),
+        (
+            [*SFT, "--dataset", "imbd"],
+            "data.source: must be one of toy, received 'imbd'; choose one with --dataset",
+        ),
+        (
+            ["compare", "--modes", "abc,abcd"],
+            "--modes: must name arms (abc, rlhf, rlhf-lambda1, uniform-0.8, abc-d, abc-d2) or "
+            "reward modes (abc, rlhf, uniform, abc-d, abc-d2), received 'abcd'",
+        ),
+        (["compare", "--seeds", "9-0"], "--seeds: must read 0-9 or 0,3,5, received '9-0'"),
+        (["sft"], "run.output: must be given; Folder of the run; it must not exist yet."),
+    ],
+)
+def test_a_refusal_is_one_line(abcrl, arguments, line):
+    assert refuse(abcrl, *arguments) == line
+
+
+@pytest.mark.parametrize("command", ["sft", "train-rm", "ppo", "compare"])
+def test_an_unknown_key_is_refused_by_every_command(abcrl, command):
+    answer = abcrl(command, "--set", "nosuch.key=1")
+    assert answer.code == 2
+    assert "nosuch: unknown key" in answer.errors
+
+
+def test_several_problems_are_several_lines(abcrl):
+    answer = abcrl(*PPO, "--beta", "2", "--steps", "0", "--set", "run.sed=1")
+    assert answer.code == 2
+    lines = answer.errors.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("abcrl: ") for line in lines)
+
+
+def test_broken_yaml_is_refused_with_file_and_line(abcrl):
+    line = refuse(
+        abcrl, *SFT, "--config", "c.yaml", files={"c.yaml": "data:\n  limit: 5\n  limit: 6\n"}
+    )
+    assert line.startswith("c.yaml:3: must be valid YAML 1.2: found duplicate key")
+
+
+def test_a_missing_model_folder_is_refused(abcrl, tmp_path):
+    absent = tmp_path / "absent"
+    for arguments, key in [
+        ([*SFT, "--model", absent], "model.base"),
+        (["train-rm", "--output", "run", "--model", absent], "model"),
+        ([*PPO, "--policy", absent], "policy"),
+    ]:
+        line = refuse(abcrl, *arguments)
+        assert line.startswith(f"{key}: must be a model folder with a config.json or a Hub id, ")
+        assert f"received {absent}" in line
+
+
+def test_a_run_folder_given_for_its_model_is_refused_with_a_hint(abcrl, tiny_runs):
+    line = refuse(abcrl, *PPO, "--policy", tiny_runs.root / "sft")
+    assert line.startswith("policy: must be a model folder")
+    assert line.endswith("a run keeps its model in <output>/final")
+
+
+def test_policy_and_reward_model_cannot_stand_for_each_other(abcrl, tiny_runs):
+    policy, reward_model = tiny_runs.policy, tiny_runs.reward_model
+    line = refuse(abcrl, *PPO, "--policy", reward_model, "--reward-model", reward_model)
+    assert line.startswith("policy: must be a language model")
+    line = refuse(abcrl, *PPO, "--policy", policy, "--reward-model", policy)
+    assert line.startswith("reward_model: the checkpoint must hold every weight")
+
+
+@pytest.mark.parametrize("command", [SFT, ["train-rm", "--output", "run", "--model", "a/b"], PPO])
+def test_an_existing_folder_is_refused_and_left_alone(abcrl, command):
+    Path("run").mkdir()
+    Path("run/mine.txt").write_text("mine")
+    line = refuse(abcrl, *command)
+    assert line.startswith("run.output: the folder must not exist yet, received ")
+    assert Path("run/mine.txt").read_text() == "mine"
+
+
+def test_a_comparison_does_not_take_over_what_is_not_its_own(abcrl):
+    Path("work/sft").mkdir(parents=True)
+    Path("work/sft/mine.txt").write_text("mine")
+    line = refuse(abcrl, "compare", "--output", "work")
+    assert "sft is there and is no run; move it away or choose another --output" in line
+    assert Path("work/sft/mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("output", ["file", "file/inside"])
+def test_a_comparison_needs_a_folder(abcrl, output):
+    line = refuse(abcrl, "compare", "--output", output, files={"file": "mine"})
+    assert line.startswith("output: the folder must be writable, received ")
+
+
+def test_a_device_that_is_not_there_is_refused(abcrl):
+    line = refuse(abcrl, *SFT, "--set", "run.device=cuda:77")
+    assert "device: must be there, received cuda:77" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\x1b[31mb", r"a\x1b[31mb"), ("a\rb", r"a\rb"), ("a\u202eb", r"a\u202eb")],
+)
+def test_control_characters_do_not_reach_the_terminal(abcrl, text, shown):
+    assert shown in refuse(abcrl, *SFT, "--dataset", text)
+    assert shown in refuse(abcrl, *SFT, "--config", text)
+
+
+def test_markup_in_a_message_is_no_markup(abcrl):
+    assert "'[red]x[/red]'" in refuse(abcrl, *SFT, "--dataset", "[red]x[/red]")

@@ -1,0 +1,106 @@
+"""Prompts: number n is the same prompt however it is reached."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abcrl.config import InputError, PromptConfig
+from abcrl.data import Example, Prompt, PromptSource
+
+# Twelve texts of 30 to 41 different characters; ids are the characters' numbers.
+TEXTS = [Example("".join(chr(200 * row + k) for k in range(1, 31 + row))) for row in range(1, 13)]
+
+
+def encode(text: str) -> list[int]:
+    return [ord(character) for character in text]
+
+
+def source(
+    texts: list[Example] = TEXTS,
+    *,
+    shortest: int = 2,
+    longest: int = 5,
+    min_characters: int = 10,
+    prefix: tuple[int, ...] = (),
+    seed: int = 0,
+    stream: str = "prompts",
+) -> PromptSource:
+    config = PromptConfig(min_tokens=shortest, max_tokens=longest, min_characters=min_characters)
+    return PromptSource(texts, encode, config, prefix=prefix, seed=seed, stream=stream)
+
+
+def text_of(prompt: Prompt) -> int:
+    return prompt.ids[0] // 200 - 1
+
+
+@given(start=st.integers(0, 60), count=st.integers(0, 30), before=st.integers(0, 60))
+def test_a_prompt_does_not_depend_on_how_it_is_taken(start, count, before):
+    expected = source().take(0, 90)
+    used = source()
+    used.take(before, 3)  # whatever was taken before
+    assert used.take(start, count) == expected[start : start + count]
+    assert [used.take(index, 1)[0] for index in (start, 0, start)] == [
+        expected[start],
+        expected[0],
+        expected[start],
+    ]
+
+
+def test_a_prompt_is_the_beginning_of_a_text_and_knows_its_number():
+    prompts = source().take(7, 40)
+    assert [prompt.index for prompt in prompts] == list(range(7, 47))
+    for prompt in prompts:
+        assert list(prompt.ids) == encode(TEXTS[text_of(prompt)].text)[: len(prompt.ids)]
+
+
+def test_each_epoch_is_another_permutation_of_the_texts():
+    prompts = source().take(0, 5 * 12)
+    epochs = [
+        tuple(map(text_of, prompts[start : start + 12])) for start in range(0, len(prompts), 12)
+    ]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert len(set(epochs)) == 5
+
+
+def test_lengths_fill_the_range_with_both_ends():
+    lengths = [len(prompt.ids) for prompt in source(shortest=2, longest=5).take(0, 2000)]
+    assert set(lengths) == {2, 3, 4, 5}
+    assert all(430 < lengths.count(length) < 570 for length in (2, 3, 4, 5))
+    # One text is cut to different lengths in different epochs.
+    again = {len(p.ids) for p in source().take(0, 1200) if text_of(p) == 3}
+    assert again == {2, 3, 4, 5}
+    assert {len(p.ids) for p in source(shortest=3, longest=3).take(0, 50)} == {3}
+
+
+def test_the_prefix_begins_every_prompt_and_does_not_count():
+    plain, prefixed = source().take(0, 30), source(prefix=(7, 8)).take(0, 30)
+    for without, with_prefix in zip(plain, prefixed, strict=True):
+        assert with_prefix.ids == (7, 8, *without.ids)
+
+
+def test_seed_and_stream_each_give_other_prompts():
+    sets = [
+        tuple(prompt.ids for prompt in prompts.take(0, 24))
+        for prompts in (source(), source(seed=1), source(stream="validation"))
+    ]
+    assert all(first != second for first, second in itertools.combinations(sets, 2))
+
+
+def test_only_texts_longer_than_the_minimum_give_prompts():
+    chosen = source(min_characters=35).take(0, 60)  # texts have 31 .. 42 - 1 characters
+    long_enough = {row for row, example in enumerate(TEXTS) if len(example.text) > 35}
+    assert 0 < len(long_enough) < 12
+    assert {text_of(prompt) for prompt in chosen} == long_enough
+
+
+def test_no_text_long_enough_is_refused():
+    with pytest.raises(InputError, match=r"prompt.min_characters: .*none of 12 is") as refused:
+        source(min_characters=500)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_no_texts_at_all_are_refused():
+    with pytest.raises(InputError, match="none of 0 is"):
+        source([])

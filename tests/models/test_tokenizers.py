@@ -1,0 +1,153 @@
+"""Tokenizers: text survives the round trip, and stays text whatever it spells out."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from abcrl.config import InputError
+from abcrl.models import (
+    add_pad_token,
+    bos_prefix,
+    encode_plain,
+    encode_text,
+    load_tokenizer,
+    same_vocabulary,
+    tokens_in_spans,
+    train_tokenizer,
+)
+
+TEXTS = ["The plot was good, and the acting was not. "] * 3
+
+
+def with_template(tokenizer: PreTrainedTokenizerBase, template: str) -> PreTrainedTokenizerBase:
+    """Returns a copy that adds special tokens as `template` says."""
+    changed = copy.deepcopy(tokenizer)
+    special = [("<|endoftext|>", changed.eos_token_id), ("<|pad|>", changed.pad_token_id)]
+    backend: Any = changed
+    backend.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=special
+    )
+    return changed
+
+
+@given(text=st.text())
+def test_any_text_survives_the_round_trip(tiny_tokenizer: PreTrainedTokenizerBase, text):
+    ids = encode_plain(tiny_tokenizer, text)
+    assert tiny_tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert tiny_tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+@pytest.mark.parametrize("text", [" was not . ", "it 's , so", "a  b\n\n", "naïve 🙂", " do n't "])
+def test_spaces_are_not_cleaned_up(tiny_tokenizer: PreTrainedTokenizerBase, tmp_path, text):
+    tiny_tokenizer.save_pretrained(tmp_path)
+    for tokenizer in (tiny_tokenizer, load_tokenizer(str(tmp_path), "policy")):
+        assert tokenizer.decode(encode_plain(tokenizer, text)) == text
+
+
+def test_pad_end_of_text_and_vocabulary_size(tiny_tokenizer: PreTrainedTokenizerBase):
+    assert tiny_tokenizer.pad_token_id is not None
+    assert tiny_tokenizer.eos_token_id is not None
+    assert tiny_tokenizer.pad_token_id != tiny_tokenizer.eos_token_id
+    assert len(train_tokenizer(TEXTS, 270)) == 270
+    # Training is deterministic, so that equal data give equal ids.
+    assert train_tokenizer(TEXTS, 300).get_vocab() == tiny_tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("special", ["<|endoftext|>", "<|pad|>"])
+@pytest.mark.parametrize("encode", [encode_plain, encode_text])
+def test_a_special_token_spelled_out_in_a_text_stays_text(
+    tiny_tokenizer: PreTrainedTokenizerBase, tmp_path, encode, special
+):
+    tiny_tokenizer.save_pretrained(tmp_path)
+    text = f"good{special} plot {special}"
+    for tokenizer in (tiny_tokenizer, load_tokenizer(str(tmp_path), "policy")):
+        assert special in tokenizer.get_vocab()
+        ids = encode(tokenizer, text)
+        assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_bos_is_put_once_where_the_template_has_it(tiny_tokenizer: PreTrainedTokenizerBase):
+    tokenizer = with_template(tiny_tokenizer, "<|endoftext|> $A")
+    plain = encode_plain(tiny_tokenizer, "good plot")
+
+    assert bos_prefix(tokenizer) == [tokenizer.bos_token_id]
+    assert encode_plain(tokenizer, "good plot") == plain
+    assert encode_text(tokenizer, "good plot") == [tokenizer.bos_token_id, *plain]
+
+
+@pytest.mark.parametrize("template", ["$A", "$A <|endoftext|>", "<|pad|> $A"])
+def test_nothing_is_put_where_the_template_has_no_bos(
+    tiny_tokenizer: PreTrainedTokenizerBase, template
+):
+    # Here BOS and EOS are one token: one that is appended must not be taken for BOS.
+    tokenizer = with_template(tiny_tokenizer, template)
+    assert bos_prefix(tokenizer) == []
+    assert encode_text(tokenizer, "good plot") == encode_plain(tiny_tokenizer, "good plot")
+
+
+def test_a_tokenizer_in_gpt2_style_puts_no_bos(tiny_tokenizer: PreTrainedTokenizerBase):
+    assert bos_prefix(tiny_tokenizer) == []
+
+
+def test_a_pad_token_is_added_where_there_is_none_of_its_own():
+    tokenizer = train_tokenizer(TEXTS, 260)
+    assert not add_pad_token(tokenizer)
+    assert len(tokenizer) == 260
+
+    for pad in (None, tokenizer.eos_token):
+        bare: Any = copy.deepcopy(tokenizer)
+        bare.pad_token = pad
+        assert add_pad_token(bare)
+        assert bare.pad_token_id not in (None, bare.eos_token_id)
+        assert not add_pad_token(bare)
+
+
+def test_same_vocabulary_compares_ids_not_sizes(tiny_tokenizer: PreTrainedTokenizerBase, tmp_path):
+    tiny_tokenizer.save_pretrained(tmp_path)
+    other = train_tokenizer(["Wholly different words, zebra quartz."] * 3, len(tiny_tokenizer))
+    assert same_vocabulary(tiny_tokenizer, load_tokenizer(str(tmp_path), "policy"))
+    assert not same_vocabulary(tiny_tokenizer, other)
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([], ""),
+        ([(0, 3)], "The"),
+        ([(4, 5)], " plot"),  # one letter of it
+        ([(3, 4)], " plot"),  # the space belongs to the word
+        ([(8, 8)], ""),  # an empty span overlaps nothing
+        ([(0, 3), (9, 12)], "The was"),
+        ([(0, 99)], "The plot was <|pad|> good"),
+    ],
+)
+def test_tokens_in_spans_are_those_that_overlap(
+    tiny_tokenizer: PreTrainedTokenizerBase, spans, expected
+):
+    text = "The plot was <|pad|> good"
+    ids = encode_plain(tiny_tokenizer, text)
+    inside = tokens_in_spans(tiny_tokenizer, text, spans)
+    assert len(inside) == len(ids)
+    chosen = [token for token, chosen in zip(ids, inside, strict=True) if chosen]
+    assert tiny_tokenizer.decode(chosen) == expected
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(InputError, match="policy: must come with its tokenizer") as refused:
+        load_tokenizer(str(tmp_path), "policy")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_tokenizer_without_eos_is_refused(tmp_path):
+    backend = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="policy: the tokenizer must have an EOS token"):
+        load_tokenizer(str(tmp_path), "policy")

@@ -1,0 +1,69 @@
+"""Tiny random actors, prompts and settings for everything that needs whole models."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from abcrl.config import PpoSettings
+from abcrl.data import Prompt
+from abcrl.models import PolicyWithValueHead, RewardModel
+from abcrl.rl.rollout import Actors
+
+BuildModel = Callable[..., PreTrainedModel]
+MakeActors = Callable[..., Actors]
+
+EOS = 0
+
+
+@pytest.fixture(scope="session")
+def make_actors(tiny_causal_lm: BuildModel, tiny_classifier: BuildModel) -> MakeActors:
+    """make(architecture="gpt2", **config): a policy, itself as reference, and a reward model."""
+
+    def make(architecture: str = "gpt2", **config: Any) -> Actors:
+        # A small vocabulary, so that some responses end in EOS and some are cut at their cap.
+        config = {"vocab_size": 16, **config}
+        reference = tiny_causal_lm(architecture, **config).requires_grad_(False)
+        return Actors(
+            PolicyWithValueHead(tiny_causal_lm(architecture, **config), seed=5).eval(),
+            reference,
+            RewardModel(tiny_classifier(architecture, seed=9, **config).requires_grad_(False)),
+            EOS,
+        )
+
+    return make
+
+
+@pytest.fixture
+def drifted_actors(make_actors: MakeActors) -> Actors:
+    """A policy that has moved away from its reference."""
+    actors = make_actors()
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in actors.policy.model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return actors
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[Prompt]:
+    """Sixteen prompts of one to seven tokens."""
+    generator = torch.Generator().manual_seed(8)
+    lengths = [1 + row % 7 for row in range(16)]
+    return [
+        Prompt(100 + row, tuple(torch.randint(2, 16, (length,), generator=generator).tolist()))
+        for row, length in enumerate(lengths)
+    ]
+
+
+@pytest.fixture(scope="session")
+def settings() -> PpoSettings:
+    """Responses of two to nine tokens, some of which end in EOS."""
+    return PpoSettings.model_validate(
+        {
+            "response": {"min_new_tokens": 2, "cap_low": 3, "cap_high": 9, "temperature": 0.9},
+            "ppo": {"batch_size": 16, "mini_batch_size": 4},
+        }
+    )

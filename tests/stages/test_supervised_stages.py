@@ -1,0 +1,278 @@
+"""sft and train-rm: what they train on, what they leave behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from abcrl.config import InputError, RunFailedError, load_config, to_yaml
+from abcrl.config.sft import SftConfig
+from abcrl.data import Example, load_corpus
+from abcrl.models import RewardModel, encode_plain
+from abcrl.stages import sft as sft_stage
+from abcrl.stages import train_rm as train_rm_stage
+from abcrl.stages.reporter import SilentReporter
+from abcrl.stages.sft import run_sft
+from abcrl.stages.supervised import pad_right
+from abcrl.stages.train_rm import run_train_rm
+from abcrl.storage import read_reason, read_rows, read_status
+
+EXAMPLES = [Example(f"Number {n} was good, " + "and so on, " * n, n % 2) for n in range(40)]
+
+
+def lengths(examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens of each text with its EOS."""
+    return [len(encode_plain(tokenizer, example.text)) + 1 for example in examples]
+
+
+def test_sft_ends_complete_texts_in_eos_and_cut_ones_without(tiny_tokenizer):
+    rows = sft_stage._features(EXAMPLES, tiny_tokenizer, 60)
+    eos = tiny_tokenizer.eos_token_id
+    cut = 0
+    for row, example, length in zip(rows, EXAMPLES, lengths(EXAMPLES, tiny_tokenizer), strict=True):
+        ids = row["input_ids"]
+        assert len(ids) == min(length, 60)
+        assert ids.count(eos) == (length <= 60)
+        assert (ids[-1] == eos) == (length <= 60)
+        assert example.text.startswith(tiny_tokenizer.decode(ids, skip_special_tokens=True))
+        cut += length > 60
+    assert 0 < cut < len(rows)
+
+
+def test_the_reward_model_also_sees_texts_cut_to_the_lengths_of_ppo(tiny_runs, tiny_tokenizer):
+    many = EXAMPLES * 20
+    config = tiny_runs.train_rm(
+        Path("unused"), truncation__min_tokens=9, truncation__max_tokens=13, truncation__share=0.4
+    )
+    rows = train_rm_stage._features(many, tiny_tokenizer, config)
+    full = lengths(many, tiny_tokenizer)
+    assert min(full) > 13
+    cut = [
+        len(row["input_ids"])
+        for row, length in zip(rows, full, strict=True)
+        if len(row["input_ids"]) < min(length, 80)
+    ]
+    assert set(cut) == set(range(9, 14))
+    assert 0.35 < len(cut) / len(rows) < 0.45
+    eos = tiny_tokenizer.eos_token_id
+    for row, length, example in zip(rows, full, many, strict=True):
+        assert (row["input_ids"][-1] == eos) == (len(row["input_ids"]) == length)
+        assert row["label"] == example.label
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 40)])
+def test_the_share_of_cut_texts_is_kept(tiny_runs, tiny_tokenizer, share, expected):
+    config = tiny_runs.train_rm(Path("unused"), truncation__share=share, training__max_length=96)
+    rows = train_rm_stage._features(EXAMPLES, tiny_tokenizer, config)
+    whole = [min(length, 96) for length in lengths(EXAMPLES, tiny_tokenizer)]
+    shorter = [len(row["input_ids"]) < n for row, n in zip(rows, whole, strict=True)]
+    limits = [n for n in whole if n <= 22]
+    assert expected - len(limits) <= sum(shorter) <= expected
+
+
+def test_padding_is_masked_and_carries_no_loss():
+    rows = [{"input_ids": [5, 6, 7]}, {"input_ids": [8]}]
+    batch = sft_stage._collate(rows, pad_token_id=1)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 1, 1]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"].tolist() == [[5, 6, 7], [8, -100, -100]]
+
+
+def test_a_pad_token_inside_a_text_is_learned_like_any_other():
+    batch = sft_stage._collate([{"input_ids": [5, 1, 7]}], pad_token_id=1)
+    assert batch["labels"].tolist() == [[5, 1, 7]]
+    assert "labels" not in pad_right([{"input_ids": [5]}], pad_token_id=1)
+
+
+def test_heldout_loss_is_a_mean_over_tokens_not_over_batches(tiny_causal_lm):
+    model = tiny_causal_lm()
+    rows = [{"input_ids": list(range(2, 2 + 3 + row % 5))} for row in range(130)]
+
+    def collate(some):
+        return sft_stage._collate(some, pad_token_id=1)
+
+    losses = []
+    for row in rows:
+        ids = torch.tensor([row["input_ids"]])
+        with torch.inference_mode():
+            logprobs = model(input_ids=ids).logits.log_softmax(-1)[0, :-1]
+        losses.append(-logprobs.gather(1, ids[0, 1:, None]).flatten())
+    expected = float(torch.cat(losses).mean())
+    assert sft_stage.heldout_loss(model, rows, collate) == pytest.approx(expected, rel=1e-5)
+
+
+def test_final_models_load_with_their_tokenizer(tiny_runs):
+    policy = AutoModelForCausalLM.from_pretrained(tiny_runs.policy)
+    classifier = AutoModelForSequenceClassification.from_pretrained(tiny_runs.reward_model)
+    for folder in (tiny_runs.policy, tiny_runs.reward_model):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert len(tokenizer) == policy.get_input_embeddings().weight.shape[0]
+        assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+        assert list(folder.glob("*.bin")) == []
+        assert (folder / "model.safetensors").is_file()
+    assert classifier.config.num_labels == 2
+    assert classifier.config.id2label == {0: "negative", 1: "positive"}
+    assert classifier.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_the_reward_model_starts_from_the_sft_model(tiny_runs, tmp_path):
+    config = tiny_runs.train_rm(
+        tmp_path / "run", training__max_steps=1, training__learning_rate=1e-12
+    )
+    run_train_rm(config, SilentReporter())
+    trunk = load_file(tiny_runs.policy / "model.safetensors")
+    trained = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    shared = sorted(trunk.keys() & trained.keys())
+    assert len(shared) > 20
+    for name in shared:
+        torch.testing.assert_close(trained[name], trunk[name], atol=1e-6, rtol=0)
+
+
+def test_the_score_is_the_difference_of_the_classifier_s_logits(tiny_runs):
+    classifier = AutoModelForSequenceClassification.from_pretrained(tiny_runs.reward_model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_runs.reward_model)
+    texts = [example.text for example in load_corpus(tiny_runs.sft(Path("unused")).data).train[:6]]
+    batch = tokenizer(
+        [text[: 40 + 20 * row] for row, text in enumerate(texts)],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    assert mask.sum(-1).unique().numel() > 1
+    with torch.inference_mode():
+        logits = classifier(input_ids=ids, attention_mask=mask).logits
+    output = RewardModel(classifier).score(ids, mask.bool(), with_attention=True)
+    torch.testing.assert_close(output.scores, logits[:, 1] - logits[:, 0], atol=1e-5, rtol=0)
+    alone = RewardModel(classifier).score(ids, mask.bool(), with_attention=False)
+    torch.testing.assert_close(alone.scores, output.scores, atol=1e-6, rtol=0)
+
+
+def test_sft_rows_have_their_names_and_steps(tiny_runs):
+    rows = read_rows(tiny_runs.root / "sft", "metrics")
+    training, last = rows[:-1], rows[-1]
+    assert [row["step"] for row in training] == [5, 10, 15]
+    names = {"step", "train/loss", "train/learning_rate", "train/grad_norm"}
+    assert all(row.keys() == names for row in training)
+    assert last.keys() == {"step", "eval/loss", "eval/perplexity"}
+    assert last["eval/perplexity"] == pytest.approx(2.718281828 ** last["eval/loss"], rel=1e-6)
+    assert training[-1]["train/loss"] < training[0]["train/loss"]
+    # An untrained model is at log(400) = 5.99 nats.
+    assert last["eval/loss"] < 5.5
+
+
+def test_reward_model_rows_have_their_names(tiny_runs):
+    rows = read_rows(tiny_runs.root / "reward-model", "metrics")
+    assert [row["step"] for row in rows] == [5, 10, 15, 15]
+    last = rows[-1]
+    assert last.keys() == {
+        "step",
+        "eval/accuracy",
+        "eval/accuracy_truncated",
+        "eval/score_mean",
+        "eval/score_std",
+        "credit/texts",
+        "credit/tokens",
+        "credit/effective_tokens",
+        "credit/first_token_share",
+        "credit/last_token_share",
+        "credit/causal_share",
+        "credit/causal_token_share",
+    }
+    assert 0 <= last["eval/accuracy"] <= 1
+    assert 1 <= last["credit/effective_tokens"] <= last["credit/tokens"] <= 80
+    assert last["credit/texts"] == 8
+
+
+def test_no_credit_is_reported_where_none_is_wanted(tiny_runs, tmp_path):
+    config = tiny_runs.train_rm(tmp_path / "run", credit_texts=0, training__max_steps=1)
+    result = run_train_rm(config, SilentReporter())
+    assert result.quality.credit is None
+    assert "credit/texts" not in read_rows(tmp_path / "run", "metrics")[-1]
+
+
+def test_a_run_folder_says_how_it_ended_and_on_what_it_ran(tiny_runs):
+    for name in ("sft", "reward-model"):
+        folder = tiny_runs.root / name
+        assert read_status(folder) == "finished"
+        environment = json.loads((folder / "environment.json").read_text())
+        assert environment["fingerprints"]["corpus"]
+        assert environment["device"]
+        assert [row["step"] for row in read_rows(folder, "timings")] == [5, 10, 15]
+
+
+def test_the_saved_configuration_repeats_the_run_to_the_byte(tiny_runs, tmp_path):
+    for name, root, run in [
+        ("sft", SftConfig, run_sft),
+        ("reward-model", train_rm_stage.TrainRmConfig, run_train_rm),
+    ]:
+        first, second = tiny_runs.root / name, tmp_path / name
+        config = load_config(root, file=first / "config.yaml", flags={"run.output": str(second)})
+        run(config, SilentReporter())  # type: ignore[operator]
+        for file in ("metrics.jsonl", "final/model.safetensors", "final/tokenizer.json"):
+            assert (first / file).read_bytes() == (second / file).read_bytes(), file
+
+
+def test_another_seed_is_another_run(tiny_runs, tmp_path):
+    run_sft(tiny_runs.sft(tmp_path / "run", run__seed=1), SilentReporter())
+    first = read_rows(tiny_runs.root / "sft", "metrics")
+    second = read_rows(tmp_path / "run", "metrics")
+    assert first[0]["train/loss"] != second[0]["train/loss"]
+
+
+def test_sft_goes_on_from_a_model_folder(tiny_runs, tmp_path):
+    config = tiny_runs.sft(tmp_path / "run", model__base=str(tiny_runs.policy))
+    result = run_sft(config, SilentReporter())
+    first = read_rows(tiny_runs.root / "sft", "metrics")[-1]["eval/loss"]
+    assert result.heldout_loss < first
+    tokenizers = [folder / "tokenizer.json" for folder in (tiny_runs.policy, result.final)]
+    assert tokenizers[0].read_bytes() == tokenizers[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training__max_length": 97}, "training.max_length: must fit the model's context of 96"),
+        ({"model__architecture": "no-such"}, "model.architecture: must be a transformers model"),
+        ({"model__architecture": "t5"}, "model.architecture: must be a transformers model"),
+        ({"data__limit": 2}, "data.validation_fraction: must leave at least one"),
+    ],
+)
+def test_sft_refuses_what_cannot_work_before_it_writes(tiny_runs, tmp_path, changes, said):
+    with pytest.raises(InputError) as caught:
+        run_sft(tiny_runs.sft(tmp_path / "run", **changes), SilentReporter())
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_rm_refuses_texts_longer_than_the_context_before_it_writes(tiny_runs, tmp_path):
+    with pytest.raises(InputError, match=r"training\.max_length: must fit .* of 96 tokens"):
+        run_train_rm(
+            tiny_runs.train_rm(tmp_path / "run", training__max_length=97), SilentReporter()
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("interval", [1, 100])
+def test_a_loss_that_is_no_number_ends_the_run_with_its_reason(tiny_runs, tmp_path, interval):
+    config = tiny_runs.sft(
+        tmp_path / "run", training__learning_rate=1e30, training__log_interval=interval
+    )
+    with pytest.raises(RunFailedError, match="train/loss is nan"):
+        run_sft(config, SilentReporter())
+    folder = tmp_path / "run"
+    assert read_status(folder) == "failed"
+    assert read_reason(folder).endswith("lower training.learning_rate")
+    assert (folder / "config.yaml").read_text() == to_yaml(config)
+    assert not (folder / "final").exists()
+    rows = read_rows(folder, "metrics")
+    assert [row["step"] for row in rows] == ([1] if interval == 1 else [])
