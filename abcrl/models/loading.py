@@ -149,8 +149,8 @@ def new_classifier(
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith("score.")]
     if missing:
         raise InputError(_incomplete(key, reference, model, missing[0]))
-    # Stiennon et al. 2020, arXiv 2009.01325: a head of std 1 / sqrt(d + 1). transformers' 0.02 is so
-    # small that the trunk hears little of the labels at first.
+    # A head of std 1 / sqrt(d + 1), as Stiennon et al. 2020, arXiv 2009.01325. transformers' 0.02
+    # is so small that the trunk hears little of the labels at first.
     head = model.get_parameter("score.weight")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

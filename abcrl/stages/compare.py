@@ -110,7 +110,7 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
     if read_status(folder) == "finished":
         reporter.message(f"{name}: finished before")
         return
-    _clear(folder, reporter)
+    _clear(name, folder, reporter)
     reporter.start(f"training {name}", 1)
     task = Task(name, _run_stage, (run,), folder.parent / "logs" / f"{name}.txt")
     [result] = run_tasks([task], jobs=1, preload=_PRELOAD)
@@ -131,7 +131,7 @@ def _run_cells(
     logs = Path(config.output) / "logs"
     tasks = []
     for cell in waiting:
-        _clear(cell.folder, reporter)
+        _clear(cell.key, cell.folder, reporter)
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
@@ -143,10 +143,10 @@ def _run_cells(
     return reasons
 
 
-def _clear(folder: Path, reporter: Reporter) -> None:
+def _clear(name: str, folder: Path, reporter: Reporter) -> None:
     """Removes what an unfinished run left, which then starts again from its first step."""
     if folder.exists():
-        reporter.message(f"{folder.name}: unfinished ({read_status(folder)}), starts again")
+        reporter.message(f"{name}: unfinished ({read_status(folder)}), starts again")
         shutil.rmtree(folder)
 
 

@@ -63,6 +63,8 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     device = prepare_machine(config.run)
     corpus = load_corpus(config.data)
     actors, tokenizer = load_actors(config, device)
+    for part in ("train", "validation"):
+        _prompt_source(config, corpus, tokenizer, part)  # refuses here, while nothing is written
     environment = describe_environment(
         device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
     )

@@ -74,11 +74,12 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
         )
         heldout = _features(corpus.validation[:_HELD_OUT], tokenizer, config.training.max_length)
         loss = heldout_loss(model.eval(), heldout, collate)
-        row = {"eval/loss": loss, "eval/perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
+        perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
+        row = {"eval/loss": loss, "eval/perplexity": perplexity}
         require_finite(row, steps)
         folder.append("metrics", [{"step": steps, **row}])
         final = save_final(model, tokenizer, folder)
-    return SftResult(final, steps, loss, row["eval/perplexity"])
+    return SftResult(final, steps, loss, perplexity)
 
 
 def _starting_point(

@@ -283,7 +283,7 @@ def test_a_failure_inside_the_run_is_recorded_and_what_was_written_stays(tiny_ru
 
 
 class Interrupting(SilentReporter):
-    def advance(self, done, numbers):
+    def advance(self, done, numbers):  # noqa: ARG002
         raise KeyboardInterrupt
 
 
@@ -295,8 +295,8 @@ def test_an_interrupted_run_says_so_and_keeps_its_rows(tiny_runs, tmp_path):
 
 
 class Recording(SilentReporter):
-    def __init__(self):
-        self.calls = []
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, object]] = []
 
     def start(self, what, total):
         self.calls.append((what, total))
