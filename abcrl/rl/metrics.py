@@ -37,17 +37,17 @@ def rollout_metrics(rollout: Rollout, *, kl_coef: float, eos_token_id: int) -> d
 
 
 def update_metrics(result: UpdateResult) -> dict[str, float]:
-    """Returns what the update says, as means over its mini-batches."""
-    means = result.means
-    row = {
-        "policy/loss": means.policy_loss,
-        "policy/clip_fraction": means.clip_fraction,
-        "policy/approx_kl": means.approx_kl,
-        "policy/ratio": means.mean_ratio,
-        "value/loss": means.value_loss,
-        "value/clip_fraction": means.value_clip_fraction,
-        "update/skipped": float(result.skipped),
-    }
+    """Returns what the update says, as means over the tokens that it trained on."""
+    row = {"update/skipped": float(result.skipped)}
+    if result.means is not None:
+        row |= {
+            "policy/loss": result.means.policy_loss,
+            "policy/clip_fraction": result.means.clip_fraction,
+            "policy/approx_kl": result.means.approx_kl,
+            "policy/ratio": result.means.mean_ratio,
+            "value/loss": result.means.value_loss,
+            "value/clip_fraction": result.means.value_clip_fraction,
+        }
     if result.grad_norm is not None:
         row["policy/grad_norm"] = result.grad_norm
     return row

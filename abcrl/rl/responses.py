@@ -1,7 +1,6 @@
 """Prompts and sampled responses as one batch of sequences."""
 
 from dataclasses import dataclass
-from typing import Self
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -41,13 +40,13 @@ class Responses:
         """Response tokens per row, EOS included."""
         return self.response_mask.sum(-1)
 
-    def take(self, rows: Int[Tensor, " b"]) -> Self:
+    def take(self, rows: Int[Tensor, " b"]) -> "Responses":
         """Returns some rows, with the columns trimmed that none of them needs."""
         attention, response = self.attention_mask[rows], self.response_mask[rows]
         first = int(attention.any(0).int().argmax())
         width = int(response.any(0).sum())
         last = self.prompt_width + width
-        return type(self)(
+        return Responses(
             sequences=self.sequences[rows, first:last],
             attention_mask=attention[:, first:last],
             response_mask=response[:, :width],

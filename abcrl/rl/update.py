@@ -42,10 +42,12 @@ class Experience(NamedTuple):
 
 
 class UpdateResult(NamedTuple):
-    """Means over all mini-batches of the update, and how many were skipped."""
+    """What one update did."""
 
-    means: LossMeans
+    means: LossMeans | None
+    """Over the mini-batches that were trained on; None when all were skipped."""
     skipped: int
+    """Mini-batches whose mean ratio exceeded the threshold."""
     grad_norm: float | None
     """Mean norm before clipping; None when clipping is off."""
 
@@ -87,15 +89,17 @@ class PolicyUpdater:
         for order in orders:
             for rows in torch.split(order, self._algorithm.mini_batch_size):
                 loss = self._loss(experience.take(rows))
-                losses.append(_detached(loss))
                 means = average_losses([loss])
-                _require_finite(means)
-                if exceeds_ratio_threshold(means.mean_ratio, self._algorithm.ratio_threshold):
+                if _is_skipped(means, self._algorithm.ratio_threshold):
                     skipped += 1
                     continue
+                losses.append(_detached(loss))
                 norms.extend(self._step(loss))
-        grad_norm = sum(norms) / len(norms) if norms else None
-        return UpdateResult(average_losses(losses), skipped, grad_norm)
+        return UpdateResult(
+            means=average_losses(losses) if losses else None,
+            skipped=skipped,
+            grad_norm=sum(norms) / len(norms) if norms else None,
+        )
 
     def _loss(self, batch: Experience) -> PpoLoss:
         responses = batch.responses
@@ -147,13 +151,21 @@ def epoch_orders(*, seed: int, step: int, epochs: int, batch: int) -> list[Int[T
     return orders
 
 
-def _require_finite(means: LossMeans) -> None:
-    for name in ("policy_loss", "value_loss"):
+def _is_skipped(means: LossMeans, ratio_threshold: float) -> bool:
+    """Returns whether a mini-batch must be left out; an overflowing ratio is one that is too large.
+
+    Raises:
+        RunFailedError: The loss of a mini-batch that would be trained on is not finite.
+    """
+    if exceeds_ratio_threshold(means.mean_ratio, ratio_threshold) and means.mean_ratio > 0:
+        return True
+    for name in ("mean_ratio", "policy_loss", "value_loss"):
         if not math.isfinite(getattr(means, name)):
             raise RunFailedError(
                 f"{name} is {getattr(means, name)}; the weights are those before this step: lower "
                 f"ppo.learning_rate or set ppo.max_grad_norm"
             )
+    return False
 
 
 def _detached(loss: PpoLoss) -> PpoLoss:

@@ -1,6 +1,7 @@
 """The update: what a mini-batch may and may not change."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from abcrl.config import AlgorithmConfig, PpoSettings, RunFailedError
 from abcrl.data import Prompt
+from abcrl.rl.metrics import update_metrics
 from abcrl.rl.responses import Responses
 from abcrl.rl.rollout import Actors, collect_rollout
 from abcrl.rl.sampling import SharedDraws
@@ -103,6 +105,19 @@ def test_a_skipped_mini_batch_changes_neither_weights_nor_optimizer(
     for ours, theirs in pairs:
         for name, value in adam_of(updater).state[ours].items():
             assert torch.equal(value, adam_of(without).state[theirs][name])
+
+
+def test_a_ratio_that_overflows_is_skipped_and_leaves_no_infinity_in_the_metrics(
+    experience: Experience, train: Train
+):
+    overflowing = change_row(experience, 2, logprobs=-200.0)  # e^200 is infinite in float32
+    result = train(overflowing, [2])[2]
+    assert result.skipped == 1
+    assert update_metrics(result) == {"update/skipped": 1.0}
+
+    row = update_metrics(train(overflowing, [1, 2, 3])[2])
+    assert row["update/skipped"] == 1.0
+    assert all(math.isfinite(value) for value in row.values())
 
 
 def test_a_ratio_below_the_threshold_is_not_skipped(experience: Experience, train: Train):

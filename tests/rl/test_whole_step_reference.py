@@ -6,6 +6,7 @@ reference pads on the right and has a column per token but the first; ours are r
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from abcrl.config import AlgorithmConfig, KlConfig, ResponseConfig
 from abcrl.models import PolicyWithValueHead, RewardModel, disable_dropout
@@ -44,14 +45,14 @@ def recorded_model(name: str) -> GPT2LMHeadModel:
 
 
 @pytest.fixture
-def actors() -> Actors:
+def actors(tiny_classifier: Callable[..., PreTrainedModel]) -> Actors:
     policy = PolicyWithValueHead(recorded_model("policy_init"), seed=0)
     head = load_file(E2E / f"{CASE['name']}_vhead_init.safetensors")
     policy.value_head.load_state_dict(
         {"weight": head["summary.weight"], "bias": head["summary.bias"]}
     )
-    no_reward_model: RewardModel = None  # type: ignore[assignment]  # the scores are given
-    return Actors(policy.eval(), recorded_model("ref"), no_reward_model, EOS)
+    unused = RewardModel(tiny_classifier())  # the scores are recorded
+    return Actors(policy.eval(), recorded_model("ref"), unused, EOS)
 
 
 @pytest.fixture
