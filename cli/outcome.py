@@ -1,6 +1,7 @@
 """How a command ends: the one error printer, and the exit codes."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,7 +34,7 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
 
 def _end(error: BaseException, message: str, code: int, *, debug: bool) -> None:
     if debug and code != INTERRUPTED:
-        raise error
+        traceback.print_exception(error)
     for line in message.split("\n"):  # splitlines would also break at what `_printable` escapes
         sys.stderr.write(f"abcrl: {_printable(line)}\n")
     raise typer.Exit(code)

@@ -33,14 +33,14 @@ def _arms(summary: "Summary") -> Table:
     title = "AUC: mean held-out score over training, mean over seeds"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for column in ("arm", "beta", "lambda"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     against = f"AUC - {summary.baseline}" if summary.baseline else "difference"
     gold = any("gold_score" in arm.finals for arm in summary.arms)
-    columns = ["AUC", "median", against, "final", *(["gold"] if gold else []), "KL"]
+    columns = ["AUC", against, "final", *(["gold"] if gold else []), "KL"]
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for arm in summary.arms:
-        row = [_number(arm.auc.mean), _number(arm.auc.median), _difference(summary, arm)]
+        row = [_number(arm.auc.mean), _difference(summary, arm)]
         row.append(_number(_mean(arm.finals.get("score"))))
         if gold:
             row.append(_number(_mean(arm.finals.get("gold_score"))))
@@ -65,17 +65,18 @@ def _caption(summary: "Summary") -> str:
 def _per_seed(summary: "Summary") -> Table:
     seeds = sorted({cell.seed for cell in summary.cells})
     table = Table(title="AUC of each seed", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("arm")
+    table.add_column("arm", no_wrap=True)
     values = {(cell.arm.name, cell.seed): cell for cell in summary.cells}
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
+    table.add_column("median", justify="right")
     for arm in summary.arms:
         cells = [values.get((arm.arm.name, seed)) for seed in seeds]
         shown = [
             "" if cell is None else _number(cell.auc) if cell.finished else cell.status
             for cell in cells
         ]
-        table.add_row(arm.arm.name, *shown)
+        table.add_row(arm.arm.name, *shown, _number(arm.auc.median))
     return table
 
 

@@ -54,6 +54,9 @@ class ContrastConfig(Group):
     """The arm it is held against."""
 
 
+_MOST_SEEDS = 1000
+
+
 def parse_seeds(text: str) -> list[int]:
     """Returns the seeds of `0-9` or `0,3,5` or `0-4,10`.
 
@@ -64,8 +67,15 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise InputError(f"--seeds: must read 0-9 or 0,3,5, received {text!r}")
-        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+            raise InputError(
+                f"--seeds: must read like 0-9 or 0,3,5, received {text!r}; give a range or a list"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= _MOST_SEEDS:
+            raise InputError(
+                f"--seeds: must be at most {_MOST_SEEDS} seeds, received {text!r}; give fewer"
+            )
+        seeds.extend(range(first, last + 1))
     return seeds
 
 
@@ -121,8 +131,15 @@ class CompareConfig(Group):
                 raise ValueError(
                     f"contrasts must name arms ({', '.join(names)}), received {min(unknown)!r}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_go_with_the_settings(self) -> Self:
         for arm in self.arms:
-            arm.apply(self.ppo)
+            try:
+                arm.apply(self.ppo).require_undiscounted()
+            except ValueError as error:
+                raise ValueError(f"arm {arm.name}: {error}") from None
         return self
 
     def select_arms(self, names: Sequence[str]) -> Self:

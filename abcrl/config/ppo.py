@@ -72,15 +72,18 @@ class PpoSettings(Group):
     ppo: AlgorithmConfig = AlgorithmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
-    @model_validator(mode="after")
-    def _dense_rewards_are_not_discounted(self) -> "PpoSettings":
+    def require_undiscounted(self) -> None:
+        """Refuses a discount with a mode that spreads the score: the return would change.
+
+        Raises:
+            ValueError: gamma is below 1 and `reward.allow_discounting` is not set.
+        """
         dense = self.reward.effective_beta not in (None, 0.0)
         if dense and self.ppo.gamma < 1 and not self.reward.allow_discounting:
             raise ValueError(
                 f"ppo.gamma must be 1 with reward mode {self.reward.mode} (spreading would change "
                 f"the return), received {self.ppo.gamma}; set reward.allow_discounting to do it"
             )
-        return self
 
 
 class PpoConfig(PpoSettings):
@@ -91,3 +94,8 @@ class PpoConfig(PpoSettings):
     reward_model: ModelReference
     """Reward model: a local folder or a Hub id."""
     run: RunConfig
+
+    @model_validator(mode="after")
+    def _dense_rewards_are_not_discounted(self) -> "PpoConfig":
+        self.require_undiscounted()
+        return self

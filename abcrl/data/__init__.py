@@ -3,8 +3,16 @@
 Receives tokenizers, loads none.
 """
 
-from .corpus import Corpus, Example, load_corpus
+from .corpus import Corpus, Example, load_corpus, require_source
 from .prompts import Prompt, PromptSource
 from .truncation import truncation_length
 
-__all__ = ["Corpus", "Example", "Prompt", "PromptSource", "load_corpus", "truncation_length"]
+__all__ = [
+    "Corpus",
+    "Example",
+    "Prompt",
+    "PromptSource",
+    "load_corpus",
+    "require_source",
+    "truncation_length",
+]

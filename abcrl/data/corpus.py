@@ -51,17 +51,26 @@ class Corpus:
                 )
 
 
-def load_corpus(config: DataConfig) -> Corpus:
-    """Returns the divided texts of a source.
+def require_source(config: DataConfig) -> None:
+    """Refuses a source that does not exist, before anything is loaded.
 
     Raises:
-        InputError: The source does not exist or gives too few texts.
+        InputError: There is no such source.
     """
     if config.source not in _SOURCES:
         raise InputError(
             f"data.source: must be one of {', '.join(_SOURCES)}, received {config.source!r}; "
             f"choose one with --dataset"
         )
+
+
+def load_corpus(config: DataConfig) -> Corpus:
+    """Returns the divided texts of a source.
+
+    Raises:
+        InputError: The source does not exist or gives too few texts.
+    """
+    require_source(config)
     return _SOURCES[config.source](config)
 
 

@@ -3,10 +3,9 @@
 Policy with value head, reward model, and the capture of attention rows from both.
 """
 
-from .attention import capture_attention
+from .attention import CaptureError, capture_attention
 from .loading import (
     build_causal_lm,
-    check_model_reference,
     disable_dropout,
     load_causal_lm,
     load_classifier,
@@ -27,6 +26,7 @@ from .tokenizers import (
 )
 
 __all__ = [
+    "CaptureError",
     "PolicyOutput",
     "PolicyWithValueHead",
     "RewardModel",
@@ -35,7 +35,6 @@ __all__ = [
     "bos_prefix",
     "build_causal_lm",
     "capture_attention",
-    "check_model_reference",
     "disable_dropout",
     "encode_plain",
     "encode_text",

@@ -28,6 +28,10 @@ _STATE = "_abcrl_captures"
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 
 
+class CaptureError(InputError):
+    """Attention cannot be captured from this model."""
+
+
 @dataclass
 class Capture:
     """Asked-for rows and, after the forward pass, their attention.
@@ -68,7 +72,7 @@ def capture_attention(
         columns: Columns to keep; default all.
 
     Raises:
-        InputError: The architecture does not use the attention interface.
+        CaptureError: The architecture does not use the attention interface.
     """
     module = last_attention_module(model)
     config: Any = module.config
@@ -84,7 +88,7 @@ def capture_attention(
     try:
         yield capture
         if capture.attention is None:
-            raise InputError(_cannot_capture(model))
+            raise CaptureError(_cannot_capture(model))
     finally:
         module.config = config
         if outer:
@@ -97,7 +101,7 @@ def last_attention_module(model: PreTrainedModel) -> nn.Module:
     """Returns the self-attention module of the last layer.
 
     Raises:
-        InputError: The model has none that transformers' attention interface could reach.
+        CaptureError: The model has none that transformers' attention interface could reach.
     """
     found: list[Any] = [
         module
@@ -107,7 +111,7 @@ def last_attention_module(model: PreTrainedModel) -> nn.Module:
         and hasattr(module, "config")
     ]
     if not found:
-        raise InputError(_cannot_capture(model))
+        raise CaptureError(_cannot_capture(model))
     module: nn.Module = max(found, key=lambda module: module.layer_idx)
     return module
 
@@ -133,7 +137,7 @@ def _attend_and_capture(
     captures: tuple[Capture, ...] = getattr(module, _STATE)
     unsupported = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
     if unsupported:
-        raise InputError(
+        raise CaptureError(
             f"reward.mode: attention with {unsupported[0]} cannot be captured; choose another "
             f"model, or reward mode rlhf or uniform"
         )

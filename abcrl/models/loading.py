@@ -1,6 +1,5 @@
 """From configuration, folder or Hub id to a model on a device, in float32."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,25 +16,10 @@ from transformers import (
 )
 
 from abcrl.config import InputError, ModelConfig
+from abcrl.config.paths import require_model_folder
 from abcrl.config.training import SIZES, ModelSize
 
 from .tokenizers import add_pad_token, load_tokenizer
-
-
-def check_model_reference(reference: str, key: str) -> None:
-    """Refuses a local path that holds no model, before anything is loaded.
-
-    Raises:
-        InputError: The path is no folder with a config.json.
-    """
-    path = Path(reference)
-    if not path.is_absolute():
-        return  # a Hub id; loading will tell
-    if not (path / "config.json").is_file():
-        raise InputError(
-            f"{key}: must be a model folder with a config.json or a Hub id, received {reference}; "
-            f"a run keeps its model in <output>/final"
-        )
 
 
 def build_causal_lm(
@@ -192,7 +176,7 @@ def _from_pretrained(
     key: str,
     **options: Any,  # noqa: ANN401
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    check_model_reference(reference, key)
+    require_model_folder(reference, key)
     try:
         model, report = kind.from_pretrained(
             reference, dtype=torch.float32, output_loading_info=True, **options

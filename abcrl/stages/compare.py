@@ -27,7 +27,14 @@ from abcrl.config import (
 from abcrl.grid import GridProgress, Task, run_tasks
 from abcrl.storage import read_reason, read_rows, read_status, write_atomically, write_json
 
-from .plan import Cell, StageRun, plan_cells, require_own_folders, shared_stages
+from .plan import (
+    Cell,
+    StageRun,
+    plan_cells,
+    require_inputs,
+    require_own_folders,
+    shared_stages,
+)
 from .reporter import Reporter, SilentReporter
 
 # The stages, and torch with them, are imported by the workers only: once, by their fork server.
@@ -60,6 +67,7 @@ def run_compare(
     """
     folder = Path(config.output)
     cells = plan_cells(config)
+    require_inputs(config)
     require_own_folders(config)
     with _exclusive(folder):
         write_atomically(folder / "config.yaml", to_yaml(config))

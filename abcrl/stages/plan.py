@@ -14,6 +14,9 @@ from abcrl.config import (
     differing_keys,
     to_yaml,
 )
+from abcrl.config.paths import require_model_folder
+from abcrl.config.training import SIZES
+from abcrl.data import require_source
 from abcrl.storage import read_config, read_status
 
 StageRun = SftConfig | TrainRmConfig | PpoConfig
@@ -73,6 +76,23 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
             )
             cells.append(Cell(arm, seed, ppo))
     return cells
+
+
+def require_inputs(config: CompareConfig) -> None:
+    """Refuses data and models that do not exist, before anything is trained.
+
+    Raises:
+        InputError: Names the first.
+    """
+    for section in (config.sft, config.train_rm, config.ppo):
+        if section is not None:
+            require_source(section.data)
+    references = {"policy": config.policy, "reward_model": config.reward_model}
+    if config.sft is not None and config.sft.model.base not in SIZES:
+        references["sft.model.base"] = config.sft.model.base
+    for key, reference in references.items():
+        if reference is not None:
+            require_model_folder(reference, key)
 
 
 def require_own_folders(config: CompareConfig) -> None:

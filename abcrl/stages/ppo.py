@@ -13,12 +13,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, PpoConfig, RunFailedError, stream_seed
+from abcrl.config.paths import require_model_folder
 from abcrl.data import Corpus, PromptSource, load_corpus
 from abcrl.models import (
     PolicyWithValueHead,
     RewardModel,
     bos_prefix,
-    check_model_reference,
     disable_dropout,
     encode_plain,
     load_causal_lm,
@@ -58,8 +58,8 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     """
     output = Path(config.run.output)
     RunFolder.check_free(output)
-    check_model_reference(config.policy, "policy")
-    check_model_reference(config.reward_model, "reward_model")
+    require_model_folder(config.policy, "policy")
+    require_model_folder(config.reward_model, "reward_model")
     device = prepare_machine(config.run)
     corpus = load_corpus(config.data)
     actors, tokenizer = load_actors(config, device)

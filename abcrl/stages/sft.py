@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import SftConfig, stream_seed
+from abcrl.config.paths import require_model_folder
 from abcrl.config.training import SIZES
 from abcrl.data import Corpus, Example, load_corpus
 from abcrl.models import (
     add_pad_token,
     build_causal_lm,
-    check_model_reference,
     encode_text,
     load_causal_lm,
     train_tokenizer,
@@ -58,7 +58,7 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
     output = Path(config.run.output)
     RunFolder.check_free(output)
     if config.model.base not in SIZES:
-        check_model_reference(config.model.base, "model.base")
+        require_model_folder(config.model.base, "model.base")
     device = prepare_machine(config.run)
     corpus = load_corpus(config.data)
     model, tokenizer = _starting_point(config, corpus)

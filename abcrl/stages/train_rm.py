@@ -16,11 +16,12 @@ from abcrl.analysis.reward_quality import (
     credit_spread,
 )
 from abcrl.config import TrainRmConfig, stream_seed
+from abcrl.config.paths import require_model_folder
 from abcrl.data import Corpus, Example, load_corpus, truncation_length
 from abcrl.models import (
+    CaptureError,
     RewardModel,
     bos_prefix,
-    check_model_reference,
     encode_text,
     load_tokenizer,
     new_classifier,
@@ -54,7 +55,7 @@ def run_train_rm(config: TrainRmConfig, reporter: Reporter) -> RewardModelResult
     """
     output = Path(config.run.output)
     RunFolder.check_free(output)
-    check_model_reference(config.model, "model")
+    require_model_folder(config.model, "model")
     device = prepare_machine(config.run)
     corpus = load_corpus(config.data)
     corpus.require_labels()
@@ -72,8 +73,14 @@ def run_train_rm(config: TrainRmConfig, reporter: Reporter) -> RewardModelResult
         steps = train(
             model, dataset, collate, config.training, config.run, folder=folder, reporter=reporter
         )
-        quality = _measure(RewardModel(model), tokenizer, corpus, config)
         final = save_final(model, tokenizer, folder)
+        reward_model = RewardModel(model)
+        credit = None
+        try:
+            credit = _measure_credit(reward_model, tokenizer, corpus, config)
+        except CaptureError as error:  # reward modes that need no attention can still use it
+            reporter.message(f"credit is not reported: {error}")
+        quality = _measure(reward_model, tokenizer, corpus, config, credit)
         folder.append("metrics", [{"step": steps, **quality.metrics()}])
     return RewardModelResult(final, steps, quality)
 
@@ -103,8 +110,9 @@ def _measure(
     tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,
     config: TrainRmConfig,
+    credit: CreditSpread | None,
 ) -> RewardModelQuality:
-    """Returns accuracy at both lengths, the spread of the scores, and that of the credit."""
+    """Returns accuracy at both lengths and the spread of the scores, beside that of the credit."""
     heldout = corpus.validation[:_HELD_OUT]
     labels = torch.tensor([example.label for example in heldout]) == 1
     limit = config.training.max_length
@@ -121,11 +129,11 @@ def _measure(
         accuracy_truncated=accuracy(scores_truncated, labels),
         score_mean=float(scores.mean()),
         score_std=float(scores.std()),
-        credit=_credit(reward_model, tokenizer, corpus, config),
+        credit=credit,
     )
 
 
-def _credit(
+def _measure_credit(
     reward_model: RewardModel,
     tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,

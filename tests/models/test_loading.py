@@ -12,11 +12,11 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import InputError, ModelConfig
+from abcrl.config.paths import require_model_folder
 from abcrl.config.training import SIZES
 from abcrl.models import (
     RewardModel,
     build_causal_lm,
-    check_model_reference,
     disable_dropout,
     load_causal_lm,
     load_classifier,
@@ -144,7 +144,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path, load):
 
 
 def test_a_hub_id_is_no_missing_folder():
-    check_model_reference("someone/some-model", "policy")
+    require_model_folder("someone/some-model", "policy")
 
 
 def test_a_language_model_is_refused_as_reward_model(folders: Folders):

@@ -236,6 +236,7 @@ def test_the_first_update_starts_at_ratio_one(
     shuffled = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     for order in torch.split(shuffled, 4):
         means = updater.update(experience, [order]).means
+        assert means is not None
         count = int(rollout.responses.lengths[order].sum())
         # approx_kl is the mean of log_ratio^2 / 2, and no square exceeds the sum of all.
         assert (2 * count * means.approx_kl) ** 0.5 <= 1e-5

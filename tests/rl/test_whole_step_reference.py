@@ -190,7 +190,9 @@ def test_update_statistics_agree_with_the_reference(actors: Actors, responses: R
     moments: list[Tensor] = []
     for order in orders():
         for row in torch.split(order, 1):
-            steps.append(updater.update(experience, [row]).means)
+            means = updater.update(experience, [row]).means
+            assert means is not None
+            steps.append(means)
             batch = experience.take(row)
             mask = batch.responses.response_mask
             moments.append(
