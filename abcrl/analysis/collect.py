@@ -153,6 +153,7 @@ def to_json(summary: Summary) -> dict[str, object]:
             }
             for one in summary.arms
         ],
+        "against_baseline": [asdict(contrast) for contrast in summary.differences.values()],
         "contrasts": [
             {**asdict(contrast), "finding": contrast.finding.value, "verdict": verdict}
             for contrast, verdict in zip(summary.contrasts, summary.verdicts, strict=True)
@@ -178,15 +179,22 @@ def _summarise_arm(arm: ArmInfo, cells: Sequence[CellResult]) -> ArmSummary:
 def _notes(
     contrast: PairedContrast, arms: Sequence[ArmInfo], cells: Sequence[CellResult]
 ) -> list[str]:
-    """What a verdict has to name: lambda, which alone can make an arm look better, and failures."""
+    """What a verdict has to name: what alone can make an arm look better (lambda, KL), failures."""
     lambdas = {arm.name: arm.gae_lambda for arm in arms}
     own, other = lambdas[contrast.arm], lambdas[contrast.baseline]
     notes = [f"lambda {own:g}" if own == other else f"lambda {own:g} against {other:g}"]
+    spent = [_mean_final_kl(name, cells) for name in (contrast.arm, contrast.baseline)]
+    if None not in spent:
+        notes.append(f"final KL {spent[0]:.1f} against {spent[1]:.1f}")
     involved = [cell for cell in cells if cell.arm.name in {contrast.arm, contrast.baseline}]
     lost = sum(not cell.finished for cell in involved)
     if lost:
         notes.append(f"{lost} of {len(involved)} cells without a result")
     return notes
+
+
+def _mean_final_kl(arm: str, cells: Sequence[CellResult]) -> float | None:
+    return SeedSpread.of([one.finals.get("kl_exact") for one in cells if one.arm.name == arm]).mean
 
 
 def _require_known(arms: Sequence[ArmInfo], contrasts: Sequence[tuple[str, str]]) -> None:

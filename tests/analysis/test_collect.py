@@ -155,7 +155,7 @@ def test_works_when_nothing_finished():
     json.dumps(to_json(summary), allow_nan=False)
 
 
-def test_verdicts_name_lambda():
+def test_verdicts_name_lambda_and_the_kl_that_was_spent():
     scores = [0.5, 0.2, 0.4, 0.1, 0.3, 0.3, 0.2, 0.5]
     curves = [cell(RLHF, seed, 0.0, 0.0) for seed in range(8)]
     curves += [cell(ABC, seed, score, score) for seed, score in enumerate(scores)]
@@ -164,9 +164,10 @@ def test_verdicts_name_lambda():
     verdicts = summarise([ABC, RLHF, RLHF_1], curves, contrasts).verdicts
     assert verdicts == (
         "abc is higher than rlhf by 0.31 ± 0.12 "
-        "(95 % interval; p = .016, Holm; 8 pairs; lambda 0.95)",
+        "(95 % interval; p = .016, Holm; 8 pairs; lambda 0.95; final KL 2.0 against 2.0)",
         "rlhf-lambda-1 is higher than rlhf by 0.31 ± 0.12 "
-        "(95 % interval; p = .016, Holm; 8 pairs; lambda 1 against 0.95)",
+        "(95 % interval; p = .016, Holm; 8 pairs; lambda 1 against 0.95; "
+        "final KL 2.0 against 2.0)",
     )
 
 
