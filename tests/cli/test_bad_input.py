@@ -60,7 +60,14 @@ def refuse(abcrl, *arguments: object, files: Mapping[str, str] | None = None) ->
             "--modes: must name arms (abc, rlhf, rlhf-lambda1, uniform-0.8, abc-d, abc-d2) or "
             "reward modes (abc, rlhf, uniform, abc-d, abc-d2), received 'abcd'",
         ),
-        (["compare", "--seeds", "9-0"], "--seeds: must read 0-9 or 0,3,5, received '9-0'"),
+        (
+            ["compare", "--seeds", "9-0"],
+            "--seeds: must read like 0-9 or 0,3,5, received '9-0'; give a range or a list",
+        ),
+        (
+            ["compare", "--seeds", "0-99999999999"],
+            "--seeds: must be at most 1000 seeds, received '0-99999999999'; give fewer",
+        ),
         (["sft"], "run.output: must be given; Folder of the run; it must not exist yet."),
     ],
 )

@@ -135,9 +135,10 @@ def test_an_error_is_one_line_and_an_exit_code(abcrl, monkeypatch, error, code, 
     assert (answer.code, answer.line, answer.output) == (code, f"abcrl: {line}", "")
 
 
-def test_debug_shows_the_traceback(abcrl, monkeypatch):
-    error = ZeroDivisionError("why")
-    monkeypatch.setattr(sft_stage, "run_sft", failing(error))
-    answer = abcrl("sft", "--output", "x", "--debug")
-    assert answer.code == 1
-    assert answer.exception is error
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(abcrl, monkeypatch):
+    for error, code in ((ZeroDivisionError("why"), 1), (InputError("data.limit: too few"), 2)):
+        monkeypatch.setattr(sft_stage, "run_sft", failing(error))
+        answer = abcrl("sft", "--output", "x", "--debug")
+        assert answer.code == code
+        assert "Traceback (most recent call last)" in answer.errors
+        assert str(error) in answer.errors

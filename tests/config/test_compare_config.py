@@ -44,7 +44,7 @@ def test_seeds_are_read(text, seeds):
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "1,", ",1", "-1", "1-2-3", "1.5", "0..3", "1 2"])
 def test_seeds_that_are_none_are_refused(text):
-    with pytest.raises(InputError, match=r"^--seeds: must read 0-9 or 0,3,5, received "):
+    with pytest.raises(InputError, match=r"^--seeds: must read like 0-9 or 0,3,5, received "):
         parse_seeds(text)
 
 
