@@ -7,6 +7,7 @@ import typer
 
 from .options import ConfigOption, DebugOption, DryRunOption, SetOption
 from .outcome import exit_codes
+from .resolve import print_config, resolve
 
 
 def compare(  # noqa: PLR0913 - one parameter per flag
@@ -47,13 +48,13 @@ def compare(  # noqa: PLR0913 - one parameter per flag
     minutes on two CPU cores. SFT and reward model are trained once and shared.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import CompareConfig, load_config, parse_seeds
+        from abcrl.config import CompareConfig, parse_seeds
 
         with as_file(files("abcrl.config") / "toy.yaml") as built_in:
-            resolved = load_config(
+            resolved = resolve(
                 CompareConfig,
                 file=config or built_in,
-                assignments=assignments or (),
+                assignments=assignments,
                 flags={
                     "seeds": None if seeds is None else parse_seeds(seeds),
                     "jobs": jobs,
@@ -63,10 +64,7 @@ def compare(  # noqa: PLR0913 - one parameter per flag
         if modes is not None:
             resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
         if dry_run:
-            from abcrl.config import to_yaml
-
-            typer.echo(to_yaml(resolved), nl=False)
-            return
+            print_config(resolved)
         from abcrl.stages.compare import run_compare
 
         from .progress import ConsoleReporter

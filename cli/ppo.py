@@ -14,6 +14,7 @@ from .options import (
     SetOption,
 )
 from .outcome import exit_codes
+from .resolve import resolve
 
 if TYPE_CHECKING:
     from abcrl.stages.ppo import PpoResult
@@ -61,12 +62,12 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
     Held-out prompts are evaluated along the way; metrics and samples are JSON lines in FOLDER.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import PpoConfig, load_config, to_yaml
+        from abcrl.config import PpoConfig
 
-        resolved = load_config(
+        resolved = resolve(
             PpoConfig,
             file=config,
-            assignments=assignments or (),
+            assignments=assignments,
             flags={
                 "policy": policy,
                 "reward_model": reward_model,
@@ -77,10 +78,8 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
                 "run.output": output,
                 "run.seed": seed,
             },
+            dry_run=dry_run,
         )
-        if dry_run:
-            typer.echo(to_yaml(resolved), nl=False)
-            return
         from abcrl.stages.ppo import run_ppo
 
         from .progress import ConsoleReporter

@@ -15,6 +15,7 @@ from .options import (
     SetOption,
 )
 from .outcome import exit_codes
+from .resolve import resolve
 
 
 def sft(  # noqa: PLR0913 - one parameter per flag
@@ -41,12 +42,12 @@ def sft(  # noqa: PLR0913 - one parameter per flag
     The model ends up in FOLDER/final, loadable with transformers' from_pretrained.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import SftConfig, load_config, to_yaml
+        from abcrl.config import SftConfig
 
-        resolved = load_config(
+        resolved = resolve(
             SftConfig,
             file=config,
-            assignments=assignments or (),
+            assignments=assignments,
             flags={
                 "model.base": model,
                 "data.source": dataset,
@@ -54,10 +55,8 @@ def sft(  # noqa: PLR0913 - one parameter per flag
                 "training.epochs": epochs,
                 "run.seed": seed,
             },
+            dry_run=dry_run,
         )
-        if dry_run:
-            typer.echo(to_yaml(resolved), nl=False)
-            return
         from abcrl.stages.sft import run_sft
 
         from .progress import ConsoleReporter

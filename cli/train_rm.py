@@ -15,6 +15,7 @@ from .options import (
     SetOption,
 )
 from .outcome import exit_codes
+from .resolve import resolve
 
 if TYPE_CHECKING:
     from abcrl.analysis.reward_quality import CreditSpread
@@ -48,12 +49,12 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
     Prints its held-out accuracy and how its attention would spread credit over tokens.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import TrainRmConfig, load_config, to_yaml
+        from abcrl.config import TrainRmConfig
 
-        resolved = load_config(
+        resolved = resolve(
             TrainRmConfig,
             file=config,
-            assignments=assignments or (),
+            assignments=assignments,
             flags={
                 "model": model,
                 "data.source": dataset,
@@ -62,10 +63,8 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
                 "training.epochs": epochs,
                 "run.seed": seed,
             },
+            dry_run=dry_run,
         )
-        if dry_run:
-            typer.echo(to_yaml(resolved), nl=False)
-            return
         from abcrl.stages.train_rm import run_train_rm
 
         from .progress import ConsoleReporter

@@ -1,0 +1,37 @@
+"""From flags, `--set` and file to the configuration of a command; `--dry-run` ends here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from abcrl.config.base import Group
+
+G = TypeVar("G", bound="Group")
+
+
+def resolve(
+    root: type[G],
+    *,
+    file: Path | None,
+    assignments: Sequence[str] | None,
+    flags: Mapping[str, object],
+    dry_run: bool = False,
+) -> G:
+    """Returns the validated configuration; with `dry_run` prints it and ends the command."""
+    from abcrl.config import load_config
+
+    resolved = load_config(root, file=file, assignments=assignments or (), flags=flags)
+    if dry_run:
+        print_config(resolved)
+    return resolved
+
+
+def print_config(config: "Group") -> None:
+    """Prints the whole configuration as YAML and ends the command."""
+    from abcrl.config import to_yaml
+
+    typer.echo(to_yaml(config), nl=False)
+    raise typer.Exit
