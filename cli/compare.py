@@ -64,7 +64,10 @@ def compare(  # noqa: PLR0913 - one parameter per flag
         if modes is not None:
             resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
         if dry_run:
-            print_config(resolved)
+            from abcrl.stages.plan import describe_plan, require_inputs
+
+            require_inputs(resolved)
+            print_config(resolved, describe_plan(resolved))
         from abcrl.stages.compare import run_compare
 
         from .progress import ConsoleReporter

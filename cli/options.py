@@ -20,7 +20,7 @@ VersionOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="YAML file; flags and --set go before it."),
+    typer.Option("--config", metavar="FILE", help="YAML file; --set and flags override it."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -48,7 +48,7 @@ EpochsOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the resolved configuration and stop."),
+    typer.Option("--dry-run", help="Print the resolved configuration (and plan) and stop."),
 ]
 DebugOption = Annotated[
     bool,

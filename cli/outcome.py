@@ -1,9 +1,11 @@
 """How a command ends: the one error printer, and the exit codes."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -17,6 +19,7 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     """Turns errors into one line on stderr and an exit code: 2 bad input, 1 failed, 130 stopped."""
     from abcrl.config import InputError, RunFailedError
 
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except InputError as error:
@@ -30,6 +33,11 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         _end(error, f"internal error: {reason}; --debug shows more", FAILED, debug=debug)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    """Ends the run in the same orderly way as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _end(error: BaseException, message: str, code: int, *, debug: bool) -> None:

@@ -29,9 +29,11 @@ def resolve(
     return resolved
 
 
-def print_config(config: "Group") -> None:
-    """Prints the whole configuration as YAML and ends the command."""
+def print_config(config: "Group", plan: Sequence[str] = ()) -> None:
+    """Prints the whole configuration as YAML, the plan as comments, and ends the command."""
     from abcrl.config import to_yaml
 
     typer.echo(to_yaml(config), nl=False)
+    for line in plan:
+        typer.echo(f"# {line}")
     raise typer.Exit

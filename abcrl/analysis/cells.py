@@ -18,7 +18,7 @@ class CellResult:
     arm: ArmInfo
     seed: int
     status: str
-    """finished | failed | interrupted | missing."""
+    """finished | failed | interrupted | killed | running | missing."""
     reason: str = ""
     auc: float | None = None
     """Mean held-out score over training; a number for every finished cell."""

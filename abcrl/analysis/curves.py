@@ -60,7 +60,7 @@ class FailedCell:
     arm: str
     seed: int
     status: str
-    """failed | interrupted | missing."""
+    """failed | interrupted | killed | running | missing."""
     reason: str = ""
 
 

@@ -85,7 +85,7 @@ class CompareConfig(Group):
     output: OutputPath = "runs/compare"
     """Folder of the comparison; a later call with the same configuration goes on there."""
     jobs: Annotated[int, Field(ge=1)] | None = None
-    """Cells that run at the same time; null: one per CPU core. Changes no result."""
+    """Cells at the same time; null: one per CPU core, one on a GPU. Changes no result."""
     machine: MachineConfig = MachineConfig()
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=lambda: [0, 1, 2], min_length=1
@@ -134,6 +134,20 @@ class CompareConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _stages_hold_out_the_same_texts(self) -> Self:
+        sections = {"sft": self.sft, "train_rm": self.train_rm, "ppo": self.ppo}
+        data = {name: section.data for name, section in sections.items() if section is not None}
+        for key in ("source", "seed", "validation_fraction"):
+            values = {name: getattr(section, key) for name, section in data.items()}
+            if len(set(values.values())) > 1:
+                shown = ", ".join(f"{name}.data.{key} {value}" for name, value in values.items())
+                raise ValueError(
+                    f"all stages must divide the same texts in the same way, or one would train on "
+                    f"what another holds out; received {shown}; make them equal"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _arms_go_with_the_settings(self) -> Self:
         for arm in self.arms:
             try:
@@ -145,7 +159,8 @@ class CompareConfig(Group):
     def select_arms(self, names: Sequence[str]) -> Self:
         """Returns the comparison of some arms: by name, or the default arm of a reward mode.
 
-        Declared contrasts of arms that are left out are left out too.
+        Declared contrasts of arms that are left out are left out too; if none is left, the default
+        ones are declared.
 
         Raises:
             InputError: A name is neither, or the arms do not go with the other settings.
@@ -160,7 +175,8 @@ class CompareConfig(Group):
             )
         contrasts = self.contrasts
         if contrasts is not None:
-            contrasts = [one for one in contrasts if {one.arm, one.baseline} <= set(names)]
+            kept = [one for one in contrasts if {one.arm, one.baseline} <= set(names)]
+            contrasts = kept or None
         arms = [{**modes, **known}[name] for name in dict.fromkeys(names)]
         return validate(type(self), {**self.__dict__, "arms": arms, "contrasts": contrasts})
 

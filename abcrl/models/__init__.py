@@ -7,6 +7,8 @@ from .attention import CaptureError, capture_attention
 from .loading import (
     build_causal_lm,
     disable_dropout,
+    embedding_rows,
+    give_pad_token,
     load_causal_lm,
     load_classifier,
     new_classifier,
@@ -15,12 +17,11 @@ from .policy import PolicyOutput, PolicyWithValueHead, response_logits
 from .positions import last_positions, position_ids
 from .reward_model import RewardModel, RewardOutput
 from .tokenizers import (
-    add_pad_token,
     bos_prefix,
     encode_plain,
     encode_text,
     load_tokenizer,
-    same_vocabulary,
+    shares_ids,
     tokens_in_spans,
     train_tokenizer,
 )
@@ -31,13 +32,14 @@ __all__ = [
     "PolicyWithValueHead",
     "RewardModel",
     "RewardOutput",
-    "add_pad_token",
     "bos_prefix",
     "build_causal_lm",
     "capture_attention",
     "disable_dropout",
+    "embedding_rows",
     "encode_plain",
     "encode_text",
+    "give_pad_token",
     "last_positions",
     "load_causal_lm",
     "load_classifier",
@@ -45,7 +47,7 @@ __all__ = [
     "new_classifier",
     "position_ids",
     "response_logits",
-    "same_vocabulary",
+    "shares_ids",
     "tokens_in_spans",
     "train_tokenizer",
 ]

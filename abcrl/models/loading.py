@@ -141,10 +141,27 @@ def new_classifier(
     with torch.no_grad():
         noise = torch.randn(head.shape, generator=generator)
         head.copy_(noise / (head.shape[1] + 1) ** 0.5)
-    if add_pad_token(tokenizer):
+    give_pad_token(model, tokenizer)
+    return model
+
+
+def give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Sees to it that model and tokenizer have a pad token that is not EOS.
+
+    Embeddings only ever grow: many checkpoints have more rows than their tokenizer has tokens.
+    """
+    if add_pad_token(tokenizer) and len(tokenizer) > embedding_rows(model):
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    return model
+    generation_config = getattr(model, "generation_config", None)  # a classifier has none
+    if generation_config is not None:
+        generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def embedding_rows(model: PreTrainedModel) -> int:
+    """Returns how many ids the model can read."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -75,9 +75,12 @@ def add_pad_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     return True
 
 
-def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether ids of one tokenizer mean the same text in the other, so that ids can be shared."""
-    return first.get_vocab() == second.get_vocab()
+def shares_ids(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:
+    """Whether the policy's ids mean the same text to the reward model, so that ids can be shared.
+
+    The reward model may have more tokens, such as the pad token that train-rm adds.
+    """
+    return policy.get_vocab().items() <= reward_model.get_vocab().items()
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -5,18 +5,14 @@ chosen on purpose and be the same in every arm. It is drawn from the SFT model w
 belongs to the data, not to the run's seed, so all arms and seeds of a comparison share it.
 """
 
-from collections.abc import Iterator
-
 import torch
 
 from abcrl.config import PpoSettings
 from abcrl.data import PromptSource
 
-from .rollout import Actors, score_responses
+from .actors import Actors
+from .rollout import score_responses
 from .sampling import SharedDraws, sample_responses
-
-# Prompts are sampled this many at a time; which does not change the responses.
-_BATCH = 64
 
 
 def calibrate_offset(
@@ -26,10 +22,11 @@ def calibrate_offset(
     if settings.score.center == "none":
         return 0.0
     scores = []
-    for start, count in _batches(settings.score.center_samples):
+    total, batch_size = settings.score.center_samples, settings.evaluation.batch_size
+    for start in range(0, total, batch_size):
         responses = sample_responses(
             actors.ref_policy,
-            prompts.take(start, count),
+            prompts.take(start, min(batch_size, total - start)),
             draws,
             settings.response,
             eos_token_id=actors.eos_token_id,
@@ -37,8 +34,3 @@ def calibrate_offset(
         batch, _ = score_responses(actors.reward_model, responses, with_attention=False)
         scores.append(batch.double())
     return float(torch.cat(scores).mean())
-
-
-def _batches(total: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, total, _BATCH):
-        yield start, min(_BATCH, total - start)

@@ -3,18 +3,33 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from statistics import fmean, stdev
 
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
 from abcrl.densification import Evidence, needs
 
+from .actors import Actors
 from .masked import masked_row_sums
-from .responses import Responses
-from .rollout import Actors, evaluate_tokens, score_responses, spread_scores
+from .rollout import evaluate_tokens, score_responses, spread_scores
 from .sampling import SharedDraws, sample_responses
+
+Sample = dict[str, object]
+
+
+@dataclass(frozen=True)
+class EvaluatedResponse:
+    """One held-out response; `credit` and `token_scores` only where samples were asked for."""
+
+    prompt: Prompt
+    response_ids: list[int]
+    score: float
+    kl: float
+    """Exact KL to the reference, nats, summed over the response."""
+    ended: bool
+    """True when the response ends in EOS."""
+    credit: list[float]
+    token_scores: list[float]
 
 
 @dataclass(frozen=True)
@@ -37,98 +52,96 @@ class Evaluator:
     decode: Callable[[list[int]], str]
     gold_score: Callable[[str], float] | None
 
-    def evaluate(self, actors: Actors) -> tuple[dict[str, float], list[dict[str, object]]]:
+    def evaluate(self, actors: Actors) -> tuple[dict[str, float], list[Sample]]:
         """Returns the metrics of the policy, and some of its responses with their credit.
 
         `eval/score` is the reward model's score as it gives it; `eval/kl_exact` is the
         full-vocabulary KL to the reference summed over a response, nats; both are means over the
         prompts, `_se` their standard errors.
         """
-        wanted = needs(self.settings.reward.mode) if self.settings.evaluation.samples else ()
+        size, samples = self.settings.evaluation.batch_size, self.settings.evaluation.samples
+        rows: list[EvaluatedResponse] = []
+        for start in range(0, len(self.prompts), size):
+            batch = self.prompts[start : start + size]
+            rows += self._evaluate_batch(actors, batch, with_credit=start < samples)
+        metrics = {
+            **_mean_and_error("eval/score", [row.score for row in rows]),
+            "eval/kl_exact": fmean(row.kl for row in rows),
+            "eval/length": fmean(len(row.response_ids) for row in rows),
+            "eval/eos_rate": fmean(row.ended for row in rows),
+            "eval/distinct_2": distinct_2([row.response_ids for row in rows]),
+        }
+        if self.gold_score is not None:
+            gold = [self.gold_score(self._text(row)) for row in rows]
+            metrics |= _mean_and_error("eval/gold_score", gold)
+        return metrics, [self._sample(row) for row in rows[:samples]]
+
+    def _evaluate_batch(
+        self, actors: Actors, prompts: Sequence[Prompt], *, with_credit: bool
+    ) -> list[EvaluatedResponse]:
+        wanted = needs(self.settings.reward.mode) if with_credit else frozenset()
+        response = self.settings.response
         responses = sample_responses(
-            actors.policy.model,
-            self.prompts,
-            self.draws,
-            self.settings.response,
-            eos_token_id=actors.eos_token_id,
+            actors.policy.model, prompts, self.draws, response, eos_token_id=actors.eos_token_id
         )
         scores, reward_attention = score_responses(
             actors.reward_model, responses, with_attention="reward_attention" in wanted
         )
         tokens = evaluate_tokens(
-            actors,
-            responses,
-            self.settings.response,
-            with_attention="policy_attention" in wanted,
+            actors, responses, response, with_attention="policy_attention" in wanted
         )
-        texts = [self._text(responses, row) for row in range(len(self.prompts))]
-        kl = masked_row_sums(tokens.kl_exact, responses.response_mask)
-        metrics = {
-            **_mean_and_error("eval/score", scores.tolist()),
-            "eval/kl_exact": float(kl.mean()),
-            "eval/length": float(responses.lengths.float().mean()),
-            "eval/eos_rate": float(responses.ended(actors.eos_token_id).float().mean()),
-            "eval/distinct_2": distinct_2(responses),
+        mask = responses.response_mask
+        credit = token_scores = scores.new_zeros(mask.shape)
+        if with_credit:
+            evidence = Evidence(mask, reward_attention, tokens.policy_attention)
+            (credit, _), token_scores = spread_scores(
+                scores - self.score_offset, evidence, self.settings.reward
+            )
+        kl = masked_row_sums(tokens.kl_exact, mask).tolist()
+        ended = responses.ended(actors.eos_token_id).tolist()
+        return [
+            EvaluatedResponse(
+                prompt=prompt,
+                response_ids=responses.ids_of(row)[1],
+                score=float(scores[row]),
+                kl=kl[row],
+                ended=ended[row],
+                credit=credit[row][mask[row]].tolist(),
+                token_scores=token_scores[row][mask[row]].tolist(),
+            )
+            for row, prompt in enumerate(prompts)
+        ]
+
+    def _text(self, row: EvaluatedResponse) -> str:
+        return self.decode([*row.prompt.ids, *row.response_ids])
+
+    def _sample(self, row: EvaluatedResponse) -> Sample:
+        """Returns a row of samples.jsonl."""
+        sample: Sample = {
+            "prompt_index": row.prompt.index,
+            "prompt": self.decode(list(row.prompt.ids)),
+            "response": self.decode(row.response_ids),
+            "prompt_ids": list(row.prompt.ids),
+            "response_ids": row.response_ids,
+            "score": row.score,
+            "credit": row.credit,
+            "token_scores": row.token_scores,
         }
         if self.gold_score is not None:
-            gold = [self.gold_score(text) for text in texts]
-            metrics |= _mean_and_error("eval/gold_score", gold)
-        evidence = Evidence(responses.response_mask, reward_attention, tokens.policy_attention)
-        return metrics, self._samples(responses, texts, scores, evidence)
-
-    def _text(self, responses: Responses, row: int) -> str:
-        prompt, response = responses.ids_of(row)
-        return self.decode(prompt + response)
-
-    def _samples(
-        self, responses: Responses, texts: list[str], scores: Tensor, evidence: Evidence
-    ) -> list[dict[str, object]]:
-        """Returns the first few responses as rows of samples.jsonl."""
-        count = min(self.settings.evaluation.samples, len(texts))
-        if not count:
-            return []
-        credit, token_scores = spread_scores(
-            scores - self.score_offset, evidence, self.settings.reward
-        )
-        rows = []
-        for row in range(count):
-            prompt, response = responses.ids_of(row)
-            mask = responses.response_mask[row]
-            sample = {
-                "prompt_index": self.prompts[row].index,
-                "prompt": self.decode(prompt),
-                "response": self.decode(response),
-                "prompt_ids": prompt,
-                "response_ids": response,
-                "score": float(scores[row]),
-                "credit": credit.weights[row][mask].tolist(),
-                "token_scores": token_scores[row][mask].tolist(),
-            }
-            if self.gold_score is not None:
-                sample["gold_score"] = self.gold_score(texts[row])
-            rows.append(sample)
-        return rows
+            sample["gold_score"] = self.gold_score(self._text(row))
+        return sample
 
 
-def distinct_2(responses: Responses) -> float:
+def distinct_2(responses: Sequence[Sequence[int]]) -> float:
     """Returns the share of different pairs among all pairs of neighbouring response tokens.
 
     Li et al. 2016, arXiv 1510.03055, over all responses together. Near 0: the policy repeats
     itself. 0 where no response has two tokens.
     """
-    pairs = [
-        pair
-        for row in range(len(responses.sequences))
-        for ids in [responses.ids_of(row)[1]]
-        for pair in itertools.pairwise(ids)
-    ]
+    pairs = [pair for ids in responses for pair in itertools.pairwise(ids)]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def _mean_and_error(name: str, values: Sequence[float]) -> dict[str, float]:
     """Returns mean and standard error of the mean over the prompts."""
-    tensor = torch.tensor(values, dtype=torch.float64)
-    return {
-        name: float(tensor.mean()),
-        f"{name}_se": float(tensor.std() / len(values) ** 0.5),
-    }
+    return {name: fmean(values), f"{name}_se": stdev(values) / len(values) ** 0.5}

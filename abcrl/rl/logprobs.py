@@ -7,6 +7,7 @@ distribution that is sampled from but not scored (or the reverse) makes the KL m
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 BANNED_LOGIT = torch.finfo(torch.float32).min
 """Probability exactly 0 after a softmax; unlike -inf it makes no NaN in products with 0."""
@@ -48,7 +49,9 @@ def constrain_logits(
             f"eos_token_id must be below the vocabulary's {logits.shape[-1]} tokens, "
             f"received {eos_token_id}"
         )
-    constrained = logits.to(torch.float32, copy=True).div_(temperature)
+    constrained = logits.to(torch.float32, copy=True)
+    if temperature != 1:
+        constrained.div_(temperature)
     banned_positions = max(min_new_tokens - first_position, 0)
     constrained[:, :banned_positions, eos_token_id] = BANNED_LOGIT
     return constrained
@@ -59,8 +62,7 @@ def gather_logprobs(
 ) -> Float[Tensor, "B R"]:
     """Returns the log-probability of each token.
 
-    log p(token) = logits[token] - logsumexp(logits): keeps no second [B, R, V] tensor of
-    log-probabilities for the backward pass.
+    log p(token) = logits[token] - logsumexp(logits)
 
     Args:
         logits: [B, R, V], constrained (`constrain_logits`); logits[:, i] chooses tokens[:, i].
@@ -69,6 +71,8 @@ def gather_logprobs(
     Returns:
         [B, R], float32 nats.
     """
-    logits = logits.float()
-    chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
-    return chosen - logits.logsumexp(dim=-1)
+    # Fused forward and backward, which keep no second [B, R, V] tensor of log-probabilities.
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, 1), tokens.flatten(), reduction="none"
+    )
+    return -losses.view(tokens.shape)

@@ -22,6 +22,9 @@ def rollout_metrics(rollout: Rollout, *, kl_coef: float, eos_token_id: int) -> d
         "objective/score_std": rollout.scores.std(),
         "objective/return": masked_row_sums(rollout.token_rewards, mask).mean(),
         "objective/kl": kl.mean(),
+        "objective/kl_k3": masked_row_sums(
+            token_kl(tokens.logprobs, tokens.ref_logprobs, "k3"), mask
+        ).mean(),
         "objective/kl_exact": masked_row_sums(tokens.kl_exact, mask).mean(),
         "policy/entropy": masked_mean(tokens.entropy, mask),
         "value/explained_variance": explained_variance(tokens.values, rollout.returns, mask),

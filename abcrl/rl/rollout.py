@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from abcrl.config import PpoSettings, ResponseConfig, RewardConfig, RunFailedError
 from abcrl.data import Prompt
 from abcrl.densification import Credit, Evidence, assign_credit, densify, needs
-from abcrl.models import PolicyWithValueHead, RewardModel, capture_attention, response_logits
+from abcrl.models import RewardModel, capture_attention, response_logits
 
+from .actors import Actors
 from .advantages import Advantages, estimate_advantages
 from .kl import exact_kl, shape_token_rewards, token_kl
 from .logprobs import constrain_logits, gather_logprobs
@@ -24,23 +24,6 @@ from .sampling import SharedDraws, sample_responses
 
 # Full-vocabulary tensors [b, R, V] of a pass without gradient hold at most this many numbers.
 _LOGITS_AT_ONCE = 2**25
-
-
-@dataclass(frozen=True)
-class Actors:
-    """The networks of a run.
-
-    Attributes:
-        policy: The model being trained, with its value head; in eval mode.
-        ref_policy: The frozen SFT model.
-        reward_model: The frozen reward model.
-        eos_token_id: The token that ends a response.
-    """
-
-    policy: PolicyWithValueHead
-    ref_policy: PreTrainedModel
-    reward_model: RewardModel
-    eos_token_id: int
 
 
 class TokenStatistics(NamedTuple):
@@ -146,6 +129,9 @@ def evaluate_tokens(
 
     The distribution is the one that was sampled from: same temperature, same EOS ban, for policy
     and reference. By causality the policy's attention here equals that of generation.
+
+    Raises:
+        RunFailedError: A log-probability or value of a response token is not finite.
     """
     vocabulary = actors.policy.model.get_output_embeddings().weight.shape[0]
     parts = [
@@ -153,7 +139,7 @@ def evaluate_tokens(
         for chunk in _row_chunks(responses, vocabulary)
     ]
     attention = [part.policy_attention for part in parts if part.policy_attention is not None]
-    return TokenStatistics(
+    tokens = TokenStatistics(
         logprobs=torch.cat([part.logprobs for part in parts]),
         ref_logprobs=torch.cat([part.ref_logprobs for part in parts]),
         values=torch.cat([part.values for part in parts]),
@@ -161,6 +147,18 @@ def evaluate_tokens(
         kl_exact=torch.cat([part.kl_exact for part in parts]),
         policy_attention=torch.cat(attention) if attention else None,
     )
+    _require_finite(tokens, responses)
+    return tokens
+
+
+def _require_finite(tokens: TokenStatistics, responses: Responses) -> None:
+    finite = [tensor[responses.response_mask].isfinite().all() for tensor in tokens[:3]]
+    for name, good in zip(tokens._fields, torch.stack(finite).tolist(), strict=False):
+        if not good:
+            raise RunFailedError(
+                f"{name} are not finite: the weights are ruined; lower ppo.learning_rate or set "
+                f"ppo.max_grad_norm"
+            )
 
 
 def spread_scores(

@@ -28,7 +28,7 @@ class SharedDraws:
         self._stream = stream
 
     def draw(self, prompts: Sequence[Prompt]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B R"]]:
-        """Returns caps in cap_low..cap_high and float64 uniforms in [0, 1), R = cap_high."""
+        """Returns caps in cap_low..cap_high and float32 uniforms in [0, 1), R = cap_high."""
         caps, uniforms = [], []
         for prompt in prompts:
             seed = stream_seed(self._seed, self._stream, prompt.index)
@@ -36,8 +36,7 @@ class SharedDraws:
             low, high = self._config.cap_low, self._config.cap_high
             caps.append(torch.randint(low, high + 1, (), generator=generator))
             uniforms.append(torch.rand(high, generator=generator))
-        # float32 uniforms, used in float64: their product with a sum below 1 never rounds up to it.
-        return torch.stack(caps), torch.stack(uniforms).double()
+        return torch.stack(caps), torch.stack(uniforms)
 
 
 class InverseCdfProcessor(LogitsProcessor):
@@ -68,7 +67,8 @@ class InverseCdfProcessor(LogitsProcessor):
             eos_token_id=self._eos_token_id,
             first_position=position,
         )[:, 0]
-        # MPS has no float64; there the uniform's last bits are worth less than its absence.
+        # In float64 the product of a float32 uniform below 1 and the CDF's end never rounds up to
+        # that end. MPS has no float64; there the clamp below has to do.
         wide = torch.float32 if logits.device.type == "mps" else torch.float64
         cdf = logits.softmax(-1).to(wide).cumsum(-1)
         threshold = self._uniforms[:, position, None].to(wide) * cdf[:, -1:]

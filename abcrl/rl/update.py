@@ -71,7 +71,7 @@ class PolicyUpdater:
         self._eos_token_id = eos_token_id
         self._parameters = [p for p in policy.parameters() if p.requires_grad]
         adam = torch.optim.Adam(self._parameters, lr=algorithm.learning_rate, fused=True)
-        self._optimizer = accelerator.prepare_optimizer(adam)
+        self._optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
 
     def update(self, experience: Experience, orders: Iterable[Int[Tensor, " B"]]) -> UpdateResult:
         """Trains on the experience once per order, mini-batch by mini-batch.
@@ -137,6 +137,8 @@ class PolicyUpdater:
                 self._parameters, self._algorithm.max_grad_norm
             )
             norms.append(float(norm))
+            if not math.isfinite(norms[-1]):
+                raise RunFailedError(f"grad_norm is {norms[-1]}; lower ppo.learning_rate")
         self._optimizer.step()
         self._optimizer.zero_grad()
         return norms
@@ -162,8 +164,8 @@ def _is_skipped(means: LossMeans, ratio_threshold: float) -> bool:
     for name in ("mean_ratio", "policy_loss", "value_loss"):
         if not math.isfinite(getattr(means, name)):
             raise RunFailedError(
-                f"{name} is {getattr(means, name)}; the weights are those before this step: lower "
-                f"ppo.learning_rate or set ppo.max_grad_norm"
+                f"{name} is {getattr(means, name)}; lower ppo.learning_rate or set "
+                f"ppo.max_grad_norm"
             )
     return False
 

@@ -25,7 +25,14 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.grid import GridProgress, Task, run_tasks
-from abcrl.storage import read_reason, read_rows, read_status, write_atomically, write_json
+from abcrl.storage import (
+    read_last_row,
+    read_reason,
+    read_rows,
+    read_status,
+    write_atomically,
+    write_json,
+)
 
 from .plan import (
     Cell,
@@ -121,10 +128,16 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
     _clear(name, folder, reporter)
     reporter.start(f"training {name}", 1)
     task = Task(name, _run_stage, (run,), folder.parent / "logs" / f"{name}.txt")
-    [result] = run_tasks([task], jobs=1, preload=_PRELOAD)
+
+    def watch(progress: GridProgress) -> None:
+        row = read_last_row(folder, "metrics") or {}
+        shown = {"step": row.get("step"), "loss": row.get("train/loss")}
+        known = {key: value for key, value in shown.items() if value is not None}
+        reporter.advance(len(progress.results), known)
+
+    [result] = run_tasks([task], jobs=1, preload=_PRELOAD, watch=watch)
     if result.failure is not None:
         raise RunFailedError(f"{name}: {result.failure}; see {task.log}")
-    reporter.advance(1, {})
 
 
 def _run_cells(
@@ -143,12 +156,22 @@ def _run_cells(
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
-    jobs = config.jobs or os.cpu_count() or 1
+    jobs = config.jobs or _default_jobs(config.machine.device)
     results = run_tasks(tasks, jobs=jobs, preload=_PRELOAD, watch=watch)
     reasons = {one.key: one.failure for one in results if one.failure is not None}
     for key, reason in reasons.items():
         reporter.message(f"{key} failed: {reason}")
     return reasons
+
+
+def _default_jobs(device: str) -> int:
+    """One cell on a GPU, else one per core; in a container that is fewer than the machine has."""
+    on_gpu = Path("/dev/nvidiactl").exists() if device == "auto" else device != "cpu"
+    if on_gpu:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _clear(name: str, folder: Path, reporter: Reporter) -> None:
@@ -181,8 +204,8 @@ class _Watch:
 
 
 def _steps_done(folder: Path) -> int:
-    rows = read_rows(folder, "metrics")
-    return int(rows[-1]["step"]) if rows else 0
+    row = read_last_row(folder, "metrics")
+    return 0 if row is None else int(row["step"])
 
 
 def _conclude(
@@ -206,6 +229,8 @@ def _conclude(
     write_atomically(folder / "results.csv", _csv(result_rows(summary)))
     write_json(folder / "summary.json", to_json(summary))
     figure = None
+    usable = {(cell.arm.name, cell.seed) for cell in summary.cells if cell.finished}
+    curves = [curve for curve in curves if (curve.arm, curve.seed) in usable]
     if curves:
         from abcrl.analysis.figures import plot_learning_curves  # matplotlib, only when it draws
 

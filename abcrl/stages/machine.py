@@ -19,9 +19,8 @@ def prepare_machine(config: MachineConfig) -> torch.device:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     torch.set_num_threads(config.threads)
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(config.device)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if config.device == "auto" else config.device)
     available = {
         "cpu": 1,
         "mps": int(torch.backends.mps.is_available()),
@@ -32,6 +31,8 @@ def prepare_machine(config: MachineConfig) -> torch.device:
             f"device: must be there, received {config.device} but this machine has {available} "
             f"{device.type} devices; choose auto or cpu"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what Trainer and Accelerator take for theirs
     return device
 
 

@@ -12,6 +12,7 @@ from abcrl.config import (
     SftConfig,
     TrainRmConfig,
     differing_keys,
+    load_config,
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
@@ -95,6 +96,23 @@ def require_inputs(config: CompareConfig) -> None:
             require_model_folder(reference, key)
 
 
+def describe_plan(config: CompareConfig) -> list[str]:
+    """Returns what a call with this configuration would do, a line each."""
+    cells = plan_cells(config)
+    finished = sum(read_status(cell.folder) == "finished" for cell in cells)
+    lines = [
+        f"{Path(run.run.output).name}: {read_status(Path(run.run.output)) or 'to be trained'}"
+        for run in shared_stages(config)
+        if run is not None
+    ]
+    lines.append(
+        f"{len(cells)} cells ({len(config.arms)} arms x {len(config.seeds)} seeds) of "
+        f"{config.ppo.steps} PPO steps, {finished} of them finished"
+    )
+    contrasts = [f"{one.arm} - {one.baseline}" for one in config.declared_contrasts]
+    return [*lines, f"declared contrasts: {', '.join(contrasts) or 'none'}"]
+
+
 def require_own_folders(config: CompareConfig) -> None:
     """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
 
@@ -103,6 +121,11 @@ def require_own_folders(config: CompareConfig) -> None:
     Raises:
         InputError: Names the run and, for other settings, the first keys that differ.
     """
+    if not _may_hold_comparison(Path(config.output)):
+        raise InputError(
+            f"output: must be new or hold a comparison, received {config.output}, which holds "
+            f"something else; choose another --output"
+        )
     shared = [run for run in shared_stages(config) if run is not None]
     for run in (*shared, *(cell.run for cell in plan_cells(config))):
         problem = _why_not_ours(run)
@@ -111,6 +134,19 @@ def require_own_folders(config: CompareConfig) -> None:
                 f"output: {config.output} cannot hold this comparison: "
                 f"{Path(run.run.output).relative_to(config.output)} {problem}"
             )
+
+
+def _may_hold_comparison(folder: Path) -> bool:
+    """Whether config.yaml may be written there: it is absent, or that of a comparison."""
+    if (folder / "status.json").exists():
+        return False
+    if not (folder / "config.yaml").exists():
+        return True
+    try:
+        load_config(CompareConfig, file=folder / "config.yaml")
+    except InputError:
+        return False
+    return True
 
 
 def _why_not_ours(run: StageRun) -> str:

@@ -6,30 +6,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.config import InputError, PpoConfig, RunFailedError, stream_seed
+from abcrl.config import PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
 from abcrl.data import Corpus, PromptSource, load_corpus
 from abcrl.models import (
-    PolicyWithValueHead,
-    RewardModel,
     bos_prefix,
-    disable_dropout,
     encode_plain,
-    load_causal_lm,
-    load_classifier,
-    same_vocabulary,
 )
+from abcrl.rl.actors import Actors, load_actors, require_evidence
 from abcrl.rl.calibration import calibrate_offset
 from abcrl.rl.evaluation import Evaluator
 from abcrl.rl.kl import KlController
 from abcrl.rl.metrics import rollout_metrics, update_metrics
-from abcrl.rl.rollout import Actors, Rollout, collect_rollout
+from abcrl.rl.rollout import Rollout, collect_rollout
 from abcrl.rl.sampling import SharedDraws
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders
 from abcrl.storage import RunFolder, describe_environment
@@ -63,6 +56,7 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     device = prepare_machine(config.run)
     corpus = load_corpus(config.data)
     actors, tokenizer = load_actors(config, device)
+    require_evidence(config, actors)
     for part in ("train", "validation"):
         _prompt_source(config, corpus, tokenizer, part)  # refuses here, while nothing is written
     environment = describe_environment(
@@ -77,37 +71,6 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
         tokenizer.save_pretrained(final)
         save_file(actors.policy.value_head.state_dict(), final / "value_head.safetensors")
     return PpoResult(final, before, after)
-
-
-def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTrainedTokenizerBase]:
-    """Returns policy, reference and reward model on the device, in eval mode, without dropout.
-
-    Raises:
-        InputError: One of them cannot be loaded, or they do not fit together.
-    """
-    model, tokenizer = load_causal_lm(config.policy, "policy")
-    reference, _ = load_causal_lm(config.policy, "policy")
-    classifier, reward_tokenizer = load_classifier(config.reward_model, "reward_model")
-    if not same_vocabulary(tokenizer, reward_tokenizer):
-        raise InputError(
-            f"reward_model: must have the policy's tokenizer, received {config.reward_model} with "
-            f"another one; train it from the same SFT model"
-        )
-    longest = len(bos_prefix(tokenizer)) + config.prompt.max_tokens + config.response.cap_high
-    for key, loaded in (("policy", model), ("reward_model", classifier)):
-        context = getattr(loaded.config, "max_position_embeddings", None)
-        if context is not None and longest > context:
-            raise InputError(
-                f"response.cap_high: prompt and response must fit the context of {key}, {context} "
-                f"tokens, received {longest} in all; lower response.cap_high"
-            )
-    seed = stream_seed(config.run.seed, "value-head")
-    policy = PolicyWithValueHead(model, seed=seed).to(device).eval()
-    for network in (policy, reference, classifier):
-        disable_dropout(network)
-    for network in (reference, classifier):
-        nn.Module.to(network, device).eval().requires_grad_(False)
-    return Actors(policy, reference, RewardModel(classifier), tokenizer.eos_token_id), tokenizer
 
 
 class _Training:
@@ -161,14 +124,22 @@ class _Training:
             except RunFailedError as error:
                 raise RunFailedError(f"step {step}: {error}") from error
             finished = time.perf_counter()
-            self._record_time(step, rollout, collected - started, finished - collected)
-            row = self._metrics(rollout, result)
+            speed = self._record_time(step, rollout, collected - started, finished - collected)
+            row = rollout_metrics(
+                rollout, kl_coef=self._controller.coef, eos_token_id=self._actors.eos_token_id
+            ) | update_metrics(result)
+            self._controller.update(row["objective/kl"], config.ppo.batch_size)
             if step % config.evaluation.interval == 0 or step == config.steps:
                 evaluation = self._evaluate(step)
                 row |= evaluation
             self._folder.append("metrics", [{"step": step, **row}])
             self._reporter.advance(
-                step, {"score": row["objective/score"], "KL": row["objective/kl"]}
+                step,
+                {
+                    "score": row["objective/score"],
+                    "KL": row["objective/kl"],
+                    "tokens/s": round(speed),
+                },
             )
         return evaluation
 
@@ -213,27 +184,19 @@ class _Training:
         )
         return self._updater.update(experience, orders)
 
-    def _metrics(self, rollout: Rollout, result: UpdateResult) -> Metrics:
-        """Returns the step's metrics, and moves the KL coefficient."""
-        row = rollout_metrics(
-            rollout, kl_coef=self._controller.coef, eos_token_id=self._actors.eos_token_id
-        )
-        self._controller.update(row["objective/kl"], self._config.ppo.batch_size)
-        return row | update_metrics(result)
-
-    def _record_time(self, step: int, rollout: Rollout, collecting: float, updating: float) -> None:
-        tokens = int(rollout.responses.lengths.sum())
-        self._folder.append(
-            "timings",
-            [
-                {
-                    "step": step,
-                    "rollout_seconds": collecting,
-                    "update_seconds": updating,
-                    "tokens_per_second": tokens / (collecting + updating),
-                }
-            ],
-        )
+    def _record_time(
+        self, step: int, rollout: Rollout, collecting: float, updating: float
+    ) -> float:
+        """Writes a row of timings.jsonl; returns response tokens per second."""
+        speed = int(rollout.responses.lengths.sum()) / (collecting + updating)
+        row = {
+            "step": step,
+            "rollout_seconds": collecting,
+            "update_seconds": updating,
+            "tokens_per_second": speed,
+        }
+        self._folder.append("timings", [row])
+        return speed
 
 
 def _prompt_source(

@@ -1,5 +1,6 @@
 """`abcrl sft`: texts in, a causal language model out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,9 @@ from abcrl.config.paths import require_model_folder
 from abcrl.config.training import SIZES
 from abcrl.data import Corpus, Example, load_corpus
 from abcrl.models import (
-    add_pad_token,
     build_causal_lm,
     encode_text,
+    give_pad_token,
     load_causal_lm,
     train_tokenizer,
 )
@@ -72,13 +73,13 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
         steps = train(
             model, dataset, collate, config.training, config.run, folder=folder, reporter=reporter
         )
+        final = save_final(model, tokenizer, folder)
         heldout = _features(corpus.validation[:_HELD_OUT], tokenizer, config.training.max_length)
-        loss = heldout_loss(model.eval(), heldout, collate)
+        loss = heldout_loss(model.eval(), heldout, collate, batch_size=config.training.batch_size)
         perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
         row = {"eval/loss": loss, "eval/perplexity": perplexity}
         require_finite(row, steps)
         folder.append("metrics", [{"step": steps, **row}])
-        final = save_final(model, tokenizer, folder)
     return SftResult(final, steps, loss, perplexity)
 
 
@@ -93,9 +94,7 @@ def _starting_point(
         model = build_causal_lm(config.model, tokenizer, seed=seed)
     else:
         model, tokenizer = load_causal_lm(config.model.base, "model.base")
-        if add_pad_token(tokenizer):
-            model.resize_token_embeddings(len(tokenizer))
-        model.config.pad_token_id = tokenizer.pad_token_id
+        give_pad_token(model, tokenizer)
     require_context(model, config.training)
     return model, tokenizer
 
@@ -119,13 +118,19 @@ def _collate(rows: list[Features], *, pad_token_id: int) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def heldout_loss(
-    model: PreTrainedModel, rows: list[Features], collate: "partial[dict[str, Tensor]]"
+    model: PreTrainedModel,
+    rows: list[Features],
+    collate: "partial[dict[str, Tensor]]",
+    *,
+    batch_size: int,
 ) -> float:
     """Returns the mean negative log-likelihood per token, over all tokens of all rows."""
     total, tokens = 0.0, 0
-    for start in range(0, len(rows), 64):
-        batch = {k: v.to(model.device) for k, v in collate(rows[start : start + 64]).items()}
+    for start in range(0, len(rows), batch_size):
+        batch = collate(rows[start : start + batch_size])
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         predicted = int((batch["labels"][:, 1:] != -100).sum())
-        total += float(model(**batch).loss) * predicted
-        tokens += predicted
-    return total / tokens
+        if predicted:  # not a batch of one-token texts, whose mean loss is no number
+            total += float(model(**batch).loss) * predicted
+            tokens += predicted
+    return total / tokens if tokens else math.nan

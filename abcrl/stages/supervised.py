@@ -118,6 +118,7 @@ def train(  # noqa: PLR0913 - what a training run consists of
         # Trainer seeds the global generators; the run's seed reaches them through a stream.
         seed=stream_seed(run.seed, "trainer") % 2**31,
     )
+    arguments._n_gpu = 1  # or Trainer would spread each batch over every GPU it sees
     trainer = Trainer(
         model=model,
         args=arguments,

@@ -4,6 +4,7 @@ from .environment import describe_environment
 from .run_folder import (
     RunFolder,
     read_config,
+    read_last_row,
     read_reason,
     read_rows,
     read_status,
@@ -15,6 +16,7 @@ __all__ = [
     "RunFolder",
     "describe_environment",
     "read_config",
+    "read_last_row",
     "read_reason",
     "read_rows",
     "read_status",

@@ -18,6 +18,9 @@ from abcrl.config.base import Group
 
 Row = Mapping[str, object]
 
+_LONGEST_ROW = 2**16
+"""Bytes; a row of metrics has some thousand."""
+
 
 class RunFolder:
     """The writer of a run folder; a context manager that records how the run ended."""
@@ -145,6 +148,18 @@ def read_rows(path: Path, stream: str) -> list[dict[str, Any]]:
     except OSError:
         return []
     return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def read_last_row(path: Path, stream: str) -> dict[str, Any] | None:
+    """Returns the last complete row of `<stream>.jsonl`, without reading what precedes it."""
+    try:
+        with (path / f"{stream}.jsonl").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LONGEST_ROW))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
+    return json.loads(lines[-2]) if len(lines) > 1 else None
 
 
 def _is_locked(path: Path) -> bool:

@@ -40,7 +40,8 @@ def test_a_dry_run_prints_what_loads_as_the_same_and_writes_nothing(abcrl, root,
     assert (answer.code, answer.errors) == (0, "")
     assert list(Path().iterdir()) == []
     Path("saved.yaml").write_text(answer.output, encoding="utf-8")
-    assert to_yaml(load_config(root, file=Path("saved.yaml"))) == answer.output
+    printed = [line for line in answer.output.splitlines() if not line.startswith("# ")]
+    assert to_yaml(load_config(root, file=Path("saved.yaml"))).splitlines() == printed
     again = abcrl(arguments[0], "--config", "saved.yaml", "--dry-run")
     assert again.output == answer.output
 
@@ -142,3 +143,13 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(abcrl, monkeypatch):
         assert answer.code == code
         assert "Traceback (most recent call last)" in answer.errors
         assert str(error) in answer.errors
+
+
+def test_a_dry_run_of_a_comparison_tells_its_plan(abcrl):
+    output = abcrl("compare", "--modes", "abc,rlhf", "--seeds", "0-3", "--dry-run").output
+    assert output.splitlines()[-4:] == [
+        "# sft: to be trained",
+        "# reward-model: to be trained",
+        "# 8 cells (2 arms x 4 seeds) of 25 PPO steps, 0 of them finished",
+        "# declared contrasts: abc - rlhf",
+    ]

@@ -171,3 +171,17 @@ def test_beta_in_force_is_the_given_one_or_the_mode_s_own(mode):
             RewardConfig(mode=mode, beta=0.0)
     else:
         assert RewardConfig(mode=mode, beta=0.0).effective_beta == 0.0
+
+
+def test_stages_must_hold_out_the_same_texts():
+    for key, value in (("seed", 3), ("validation_fraction", 0.5)):
+        with pytest.raises(InputError, match=rf"divide the same texts .* ppo\.data\.{key} {value}"):
+            load_config(CompareConfig, assignments=[f"ppo.data.{key}={value}"])
+    assert load_config(CompareConfig, assignments=["ppo.data.limit=50"]).ppo.data.limit == 50
+
+
+def test_arms_whose_declared_contrasts_are_gone_get_the_default_ones():
+    config = load_config(
+        CompareConfig, assignments=["contrasts=[{arm: abc, baseline: rlhf}]"]
+    ).select_arms(["rlhf", "abc-d"])
+    assert [(one.arm, one.baseline) for one in config.declared_contrasts] == [("abc-d", "rlhf")]

@@ -11,13 +11,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
-from abcrl.models import (
+from abcrl.models.tokenizers import (
     add_pad_token,
     bos_prefix,
     encode_plain,
     encode_text,
     load_tokenizer,
-    same_vocabulary,
+    shares_ids,
     tokens_in_spans,
     train_tokenizer,
 )
@@ -109,11 +109,18 @@ def test_a_pad_token_is_added_where_there_is_none_of_its_own():
         assert not add_pad_token(bare)
 
 
-def test_same_vocabulary_compares_ids_not_sizes(tiny_tokenizer: PreTrainedTokenizerBase, tmp_path):
+def test_ids_are_shared_when_they_mean_the_same_text(
+    tiny_tokenizer: PreTrainedTokenizerBase, tmp_path
+):
     tiny_tokenizer.save_pretrained(tmp_path)
     other = train_tokenizer(["Wholly different words, zebra quartz."] * 3, len(tiny_tokenizer))
-    assert same_vocabulary(tiny_tokenizer, load_tokenizer(str(tmp_path), "policy"))
-    assert not same_vocabulary(tiny_tokenizer, other)
+    assert shares_ids(tiny_tokenizer, load_tokenizer(str(tmp_path), "policy"))
+    assert not shares_ids(tiny_tokenizer, other)
+
+    longer = load_tokenizer(str(tmp_path), "reward_model")
+    longer.add_special_tokens({"sep_token": "<|sep|>"})
+    assert shares_ids(tiny_tokenizer, longer)
+    assert not shares_ids(longer, tiny_tokenizer)
 
 
 @pytest.mark.parametrize(

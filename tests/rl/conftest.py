@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
 from abcrl.models import PolicyWithValueHead, RewardModel
-from abcrl.rl.rollout import Actors
+from abcrl.rl.actors import Actors
 
 BuildModel = Callable[..., PreTrainedModel]
 MakeActors = Callable[..., Actors]

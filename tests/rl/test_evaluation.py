@@ -8,9 +8,8 @@ import torch
 
 from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
+from abcrl.rl.actors import Actors
 from abcrl.rl.evaluation import Evaluator, distinct_2
-from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import Actors
 from abcrl.rl.sampling import SharedDraws
 
 MakeActors = Callable[..., Actors]
@@ -49,15 +48,6 @@ def evaluator(
     return Evaluator(prompts, draws, chosen, offset, spell, gold)
 
 
-def rows_of(responses: list[list[int]]) -> Responses:
-    """Returns responses behind a prompt of one token, padded with 9."""
-    width = max(map(len, responses))
-    sequences = torch.tensor([[5, *row, *[9] * (width - len(row))] for row in responses])
-    mask = torch.arange(width) < torch.tensor([[len(row)] for row in responses])
-    prompt = torch.ones(len(responses), 1, dtype=torch.bool)
-    return Responses(sequences, torch.cat([prompt, mask], 1), mask)
-
-
 @pytest.mark.parametrize(
     ("responses", "expected"),
     [
@@ -66,12 +56,12 @@ def rows_of(responses: list[list[int]]) -> Responses:
         ([[1, 2, 1, 2]], 2 / 3),  # 12 21 12
         ([[1, 2, 3], [1, 2, 4]], 3 / 4),  # 12 23 | 12 24
         ([[1, 2], [2, 1]], 1.0),  # order counts
-        ([[1, 2, 3], [9]], 1.0),  # neither the prompt's 5 nor the padding's 9 makes a pair
+        ([[1, 2, 3], [9]], 1.0),  # one token makes no pair, and no pair crosses two responses
         ([[4], [4]], 0.0),  # no pair at all
     ],
 )
 def test_distinct_2_counts_neighbouring_pairs(responses, expected):
-    assert distinct_2(rows_of(responses)) == pytest.approx(expected)
+    assert distinct_2(responses) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("mode", list(RewardMode))

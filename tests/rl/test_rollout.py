@@ -15,10 +15,11 @@ from abcrl.config import PpoSettings, RewardMode, RunFailedError
 from abcrl.data import Prompt
 from abcrl.densification import needs
 from abcrl.rl import rollout as rollout_module
+from abcrl.rl.actors import Actors
 from abcrl.rl.kl import token_kl
 from abcrl.rl.metrics import rollout_metrics
 from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import Actors, Rollout, collect_rollout, evaluate_tokens, score_responses
+from abcrl.rl.rollout import Rollout, collect_rollout, evaluate_tokens, score_responses
 from abcrl.rl.sampling import SharedDraws, sample_responses
 from abcrl.rl.update import Experience, PolicyUpdater
 

@@ -156,10 +156,10 @@ def test_caps_and_uniforms_fill_their_ranges():
     assert counts[6] == 0
     assert min(counts[3:6]) > 900  # both ends included: 1000 +- 4 standard deviations of 26
     assert uniforms.shape == (3000, 5)
-    assert uniforms.dtype == torch.float64
+    assert uniforms.dtype == torch.float32
     assert 0 <= uniforms.min() < 0.001
     assert 0.999 < uniforms.max() < 1
-    assert_close(uniforms.mean(0), torch.full((5,), 0.5).double(), atol=0.03, rtol=0)
+    assert_close(uniforms.mean(0), torch.full((5,), 0.5), atol=0.03, rtol=0)
     assert len(set(uniforms.flatten().tolist())) > 14_900
 
 

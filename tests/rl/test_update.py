@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from abcrl.config import AlgorithmConfig, PpoSettings, RunFailedError
 from abcrl.data import Prompt
+from abcrl.rl.actors import Actors
 from abcrl.rl.metrics import update_metrics
 from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import Actors, collect_rollout
+from abcrl.rl.rollout import collect_rollout
 from abcrl.rl.sampling import SharedDraws
 from abcrl.rl.update import Experience, PolicyUpdater, epoch_orders
 

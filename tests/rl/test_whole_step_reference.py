@@ -20,12 +20,13 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from abcrl.config import AlgorithmConfig, KlConfig, ResponseConfig
 from abcrl.models import PolicyWithValueHead, RewardModel, disable_dropout
+from abcrl.rl.actors import Actors
 from abcrl.rl.advantages import estimate_advantages
 from abcrl.rl.kl import KlController, shape_token_rewards, token_kl
 from abcrl.rl.losses import LossMeans
 from abcrl.rl.masked import masked_mean, masked_row_sums, masked_variance, whiten
 from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import Actors, TokenStatistics, evaluate_tokens
+from abcrl.rl.rollout import TokenStatistics, evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
 
 E2E = Path(__file__).parents[1] / "data" / "e2e"

@@ -32,6 +32,7 @@ TRAINING = {
     "objective/return",
     "objective/kl",
     "objective/kl_exact",
+    "objective/kl_k3",
     "objective/kl_coef",
     "policy/entropy",
     "policy/loss",
@@ -308,7 +309,11 @@ class Recording(SilentReporter):
 def test_progress_is_reported_step_by_step(tiny_runs, tmp_path):
     reporter = Recording()
     run_ppo(tiny_runs.ppo(tmp_path / "run", steps=2), reporter)
-    assert reporter.calls == [("PPO", 2), (1, ["KL", "score"]), (2, ["KL", "score"])]
+    assert reporter.calls == [
+        ("PPO", 2),
+        (1, ["KL", "score", "tokens/s"]),
+        (2, ["KL", "score", "tokens/s"]),
+    ]
 
 
 def test_the_same_pipeline_runs_in_another_architecture(make_tiny_runs, tmp_path):
