@@ -330,6 +330,17 @@ def test_a_folder_that_is_no_run_is_never_removed(quick):
     assert (cell.folder / "mine.txt").read_text() == "mine"
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(quick, tmp_path, tiny_ppo_runs):
+    before = (tiny_ppo_runs["abc"] / "config.yaml").read_bytes()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "config.yaml").write_text("mine: true\n")
+    for folder in (tiny_ppo_runs["abc"], tmp_path / "project"):
+        with pytest.raises(InputError, match=r"^output: must be new or hold a comparison"):
+            run_compare(quick.replace(output=str(folder)), SilentReporter())
+        assert not (folder / "sft").exists()
+    assert (tiny_ppo_runs["abc"] / "config.yaml").read_bytes() == before
+
+
 def test_a_failed_cell_is_counted_and_runs_again_only_on_request(quick, app_main):
     failed = fake_failure(quick, "abc/seed-0")
     code, output = app_main(quick)

@@ -1,0 +1,65 @@
+"""Models that this project did not make: no pad token, padded vocabularies, other architectures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from abcrl.config import InputError
+from abcrl.models import CaptureError, embedding_rows, load_classifier
+from abcrl.stages.ppo import run_ppo
+from abcrl.stages.reporter import SilentReporter
+from abcrl.stages.train_rm import run_train_rm
+
+
+def foreign_policy(tiny_runs, folder: Path, *, rows: int | None = None) -> Path:
+    """Returns the tiny policy as it would come from elsewhere: without a pad token of its own."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_runs.policy)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_runs.policy)
+    if rows is not None:
+        model.resize_token_embeddings(rows)
+    model.config.pad_token_id = None
+    model.generation_config.pad_token_id = None
+    tokenizer.pad_token = tokenizer.eos_token
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("rows", [None, 448], ids=["as many rows as tokens", "padded vocabulary"])
+def test_a_policy_without_a_pad_token_goes_through_the_whole_pipeline(tiny_runs, tmp_path, rows):
+    policy = foreign_policy(tiny_runs, tmp_path / "policy", rows=rows)
+    config = tiny_runs.train_rm(tmp_path / "rm", model=str(policy), training__max_steps=2)
+    result = run_train_rm(config, SilentReporter())
+
+    classifier, tokenizer = load_classifier(str(result.final), "reward_model")
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    # What the policy can write, the reward model can read; rows are added, never taken away.
+    assert embedding_rows(classifier) >= (rows or 400)
+
+    ppo = tiny_runs.ppo(
+        tmp_path / "ppo", policy=str(policy), reward_model=str(result.final), steps=1
+    )
+    run_ppo(ppo, SilentReporter())
+
+
+def test_a_reward_model_that_cannot_read_every_id_is_refused(tiny_runs, tmp_path):
+    policy = foreign_policy(tiny_runs, tmp_path / "policy", rows=448)
+    config = tiny_runs.ppo(tmp_path / "ppo", policy=str(policy))
+    with pytest.raises(
+        InputError, match=r"^reward_model: must read every id .* against 448"
+    ):
+        run_ppo(config, SilentReporter())
+    assert not (tmp_path / "ppo").exists()
+
+
+def test_attention_that_cannot_be_captured_is_refused_before_anything_is_written(
+    make_tiny_runs, tmp_path
+):
+    runs = make_tiny_runs("bloom")  # its reward model is trained all the same
+    with pytest.raises(CaptureError, match=r"received model type 'bloom'"):
+        run_ppo(runs.ppo(tmp_path / "abc", "abc"), SilentReporter())
+    assert not (tmp_path / "abc").exists()
+
+    run_ppo(runs.ppo(tmp_path / "uniform", "uniform", steps=1), SilentReporter())
