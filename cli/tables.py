@@ -15,15 +15,18 @@ def print_comparison(result: "CompareResult") -> None:
     """Prints arms, per-seed values, verdicts, failed cells and where everything is."""
     console = Console(highlight=False)
     summary = result.summary
+    # Words wrap on a terminal; elsewhere a line stays a line.
+    whole = not console.is_terminal
     console.print(_arms(summary))
+    console.print()
     console.print(_per_seed(summary))
     for verdict in summary.verdicts:
-        console.print(f"Verdict: {verdict}", markup=False, soft_wrap=True)
+        console.print(f"Verdict: {verdict}", markup=False, soft_wrap=whole)
     for cell in summary.failed:
         text = (
             f"{cell.status}: {cell.arm.name} seed {cell.seed}: {cell.reason or 'no reason known'}"
         )
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, markup=False, soft_wrap=whole)
     console.print(f"\nresults  {result.folder}", markup=False, soft_wrap=True)
     if result.figure is not None:
         console.print(f"figure   {result.figure} (and .svg)", markup=False, soft_wrap=True)
@@ -53,7 +56,9 @@ def _arms(summary: "Summary") -> Table:
 
 
 def _caption(summary: "Summary") -> str:
-    parts = ["difference: paired over seeds, with its 95 % Student t interval"]
+    parts = []
+    if any(contrast.interval is not None for contrast in summary.differences.values()):
+        parts.append("difference: paired over seeds, with its 95 % Student t interval")
     if summary.baseline_score is not None:
         text = f"the SFT model scores {summary.baseline_score:+.2f}"
         if summary.baseline_gold_score is not None:

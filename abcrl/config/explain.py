@@ -28,6 +28,8 @@ def _line(root: type[Group], problem: ErrorDetails) -> str:
         case "value_error":
             prefix = f"{key}: " if key else ""
             return prefix + str(problem.get("ctx", {}).get("error"))
+    if problem["type"] == "model_type":
+        return f"{key}: must be a section of keys, received {_short(received)}; {_hint(root, loc)}"
     rule = re.sub(r"^(Input|String|List|Value) should", "must", problem["msg"])
     return f"{key}: {rule}, received {_short(received)}; {_hint(root, loc)}"
 
@@ -58,7 +60,7 @@ def _hint(root: type[Group], loc: Sequence[int | str]) -> str:
             field = group.model_fields.get(str(loc[depth - 1]))
             if field is not None and field.description:
                 return " ".join(field.description.split())
-    return "see the README"
+    return "--dry-run shows every key"
 
 
 def _groups_at(root: type[Group], loc: Sequence[int | str]) -> Iterator[type[Group]]:

@@ -64,7 +64,7 @@ class PpoSettings(Group):
     """Everything about a PPO run but the models it starts from and the folder it writes to."""
 
     steps: Annotated[int, Field(ge=1)] = 150
-    """PPO steps; 150 means 150."""
+    """PPO steps, exactly this many."""
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     response: ResponseConfig = ResponseConfig()

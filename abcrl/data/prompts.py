@@ -65,6 +65,10 @@ class PromptSource:
         self._stream = stream
         self._order: tuple[int, list[int]] = (-1, [])
 
+    def __len__(self) -> int:
+        """Number of texts that give a prompt; beyond it texts come again."""
+        return len(self._texts)
+
     def take(self, start: int, count: int) -> list[Prompt]:
         """Returns prompts start .. start + count - 1 of the sequence."""
         return [self._prompt(index) for index in range(start, start + count)]

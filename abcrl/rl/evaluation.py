@@ -116,7 +116,7 @@ class Evaluator:
         return self.decode([*row.prompt.ids, *row.response_ids])
 
     def _sample(self, row: EvaluatedResponse) -> Sample:
-        """Returns a row of samples.jsonl."""
+        """Returns a row of samples.jsonl; its token scores sum to score - score_offset."""
         sample: Sample = {
             "prompt_index": row.prompt.index,
             "prompt": self.decode(list(row.prompt.ids)),
@@ -124,6 +124,7 @@ class Evaluator:
             "prompt_ids": list(row.prompt.ids),
             "response_ids": row.response_ids,
             "score": row.score,
+            "score_offset": self.score_offset,
             "credit": row.credit,
             "token_scores": row.token_scores,
         }

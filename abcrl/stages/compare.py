@@ -192,7 +192,9 @@ class _Watch:
 
     def __call__(self, progress: GridProgress) -> None:
         if not self._started:
-            self._reporter.start(f"{len(self._folders)} cells", len(self._folders) * self._steps)
+            self._reporter.start(
+                f"PPO steps of {len(self._folders)} cells", len(self._folders) * self._steps
+            )
             self._started = True
         done = len(progress.results) * self._steps
         done += sum(_steps_done(self._folders[key]) for key in progress.running)

@@ -3,6 +3,7 @@
 import platform
 
 import datasets
+import huggingface_hub
 import torch
 import transformers
 
@@ -17,6 +18,7 @@ def prepare_machine(config: MachineConfig) -> torch.device:
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    huggingface_hub.logging.set_verbosity_error()  # it would count its attempts to connect
     datasets.disable_progress_bars()
     torch.set_num_threads(config.threads)
     auto = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.config import PpoConfig, RunFailedError
+from abcrl.config import InputError, PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
 from abcrl.data import Corpus, PromptSource, load_corpus
 from abcrl.models import (
@@ -57,8 +57,7 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     corpus = load_corpus(config.data)
     actors, tokenizer = load_actors(config, device)
     require_evidence(config, actors)
-    for part in ("train", "validation"):
-        _prompt_source(config, corpus, tokenizer, part)  # refuses here, while nothing is written
+    _require_prompts(config, corpus, tokenizer)  # while nothing is written
     environment = describe_environment(
         device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
     )
@@ -71,6 +70,21 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
         tokenizer.save_pretrained(final)
         save_file(actors.policy.value_head.state_dict(), final / "value_head.safetensors")
     return PpoResult(final, before, after)
+
+
+def _require_prompts(config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses texts that give too few prompts to train on or to evaluate with.
+
+    Raises:
+        InputError: No text to train on gives a prompt, or fewer than two held-out ones.
+    """
+    _prompt_source(config, corpus, tokenizer, "train")
+    heldout = len(_prompt_source(config, corpus, tokenizer, "validation"))
+    if heldout < 2:
+        raise InputError(
+            f"data.validation_fraction: must leave at least two held-out texts that give a prompt, "
+            f"received {heldout}; give more texts or a larger fraction"
+        )
 
 
 class _Training:
@@ -101,8 +115,14 @@ class _Training:
         )
         self._offset = _calibrated_offset(config, corpus, actors, tokenizer)
         heldout = _prompt_source(config, corpus, tokenizer, "validation")
+        if len(heldout) < config.evaluation.prompts:
+            reporter.message(
+                f"evaluation: {len(heldout)} held-out prompts instead of "
+                f"{config.evaluation.prompts}, as no more held-out texts give one"
+            )
         self._evaluator = Evaluator(
-            prompts=heldout.take(0, config.evaluation.prompts),
+            # No text twice: the standard errors are those of independent prompts.
+            prompts=heldout.take(0, min(config.evaluation.prompts, len(heldout))),
             draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
             settings=config,
             score_offset=self._offset,

@@ -98,7 +98,7 @@ def test_a_key_that_is_no_word_is_refused():
         ("training.epochs=.inf", "training.epochs", "finite", "inf"),
         ("data.source=5", "data.source", "string", "5"),
         ("run.output=2024-10-10", "run.output", "string", "datetime.date(2024, 10, 10)"),
-        ("data=5", "data", "dictionary", "5"),
+        ("data=5", "data", "section", "5"),
         ("training.schedule=step", "training.schedule", "'cosine'", "'step'"),
     ],
 )

@@ -47,9 +47,7 @@ def test_a_policy_without_a_pad_token_goes_through_the_whole_pipeline(tiny_runs,
 def test_a_reward_model_that_cannot_read_every_id_is_refused(tiny_runs, tmp_path):
     policy = foreign_policy(tiny_runs, tmp_path / "policy", rows=448)
     config = tiny_runs.ppo(tmp_path / "ppo", policy=str(policy))
-    with pytest.raises(
-        InputError, match=r"^reward_model: must read every id .* against 448"
-    ):
+    with pytest.raises(InputError, match=r"^reward_model: must read every id .* against 448"):
         run_ppo(config, SilentReporter())
     assert not (tmp_path / "ppo").exists()
 
