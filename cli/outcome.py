@@ -19,7 +19,7 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     """Turns errors into one line on stderr and an exit code: 2 bad input, 1 failed, 130 stopped."""
     from abcrl.config import InputError, RunFailedError
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except InputError as error:
@@ -33,9 +33,11 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         _end(error, f"internal error: {reason}; --debug shows more", FAILED, debug=debug)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's form
     """Ends the run in the same orderly way as Ctrl-C."""
     raise KeyboardInterrupt
 

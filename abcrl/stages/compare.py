@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -108,15 +109,22 @@ def _run_stage(run: StageRun) -> None:
     if isinstance(run, SftConfig):
         from .sft import run_sft
 
-        run_sft(run, SilentReporter())
+        run_sft(run, _LogReporter())
     elif isinstance(run, TrainRmConfig):
         from .train_rm import run_train_rm
 
-        run_train_rm(run, SilentReporter())
+        run_train_rm(run, _LogReporter())
     else:
         from .ppo import run_ppo
 
-        run_ppo(run, SilentReporter())
+        run_ppo(run, _LogReporter())
+
+
+class _LogReporter(SilentReporter):
+    """A worker's progress is in its files; its messages go to its log, which is its stdout."""
+
+    def message(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
 
 
 def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
@@ -188,14 +196,9 @@ class _Watch:
         self._folders = {cell.key: cell.folder for cell in cells}
         self._steps = steps
         self._reporter = reporter
-        self._started = False
+        reporter.start(f"PPO steps of {len(cells)} cells", len(cells) * steps)
 
     def __call__(self, progress: GridProgress) -> None:
-        if not self._started:
-            self._reporter.start(
-                f"PPO steps of {len(self._folders)} cells", len(self._folders) * self._steps
-            )
-            self._started = True
         done = len(progress.results) * self._steps
         done += sum(_steps_done(self._folders[key]) for key in progress.running)
         failed = sum(not result.succeeded for result in progress.results)

@@ -1,8 +1,10 @@
 """How commands end: what they print, dry runs, and exit codes 0, 1 and 130."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.stages import sft as sft_stage
+from abcrl.storage import read_rows, read_status
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
 
@@ -107,6 +110,24 @@ def test_the_installed_script_runs_a_stage(tmp_path, tiny_runs):
     ours, theirs = tiny_runs.root / "sft", tmp_path / "run"
     name = "metrics.jsonl"
     assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_in_an_orderly_way(tmp_path, tiny_runs, number):
+    config = tiny_runs.sft(tmp_path / "run", training__max_steps=100_000)
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
+    process = subprocess.Popen(
+        [SCRIPT, "sft", "--config", "c.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not read_rows(tmp_path / "run", "metrics") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "abcrl: interrupted"
+    assert read_status(tmp_path / "run") == "interrupted"
 
 
 def failing(error: BaseException):

@@ -341,6 +341,13 @@ def test_a_folder_that_holds_something_else_is_left_alone(quick, tmp_path, tiny_
     assert (tiny_ppo_runs["abc"] / "config.yaml").read_bytes() == before
 
 
+def test_what_a_cell_has_to_say_is_in_its_log(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "said", ppo__evaluation__prompts=500)
+    run_compare(config, SilentReporter())
+    log = (tmp_path / "said" / "logs" / "abc-seed-0.txt").read_text()
+    assert "held-out prompts instead of 500" in log
+
+
 def test_a_failed_cell_is_counted_and_runs_again_only_on_request(quick, app_main):
     failed = fake_failure(quick, "abc/seed-0")
     code, output = app_main(quick)
