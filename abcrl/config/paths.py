@@ -1,11 +1,22 @@
 """Field types for folders and models: a resolved configuration holds absolute paths."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from .errors import InputError
+
+# One of these lies in every folder that a tokenizer was saved to.
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+)
 
 
 def absolute_if_local(value: str) -> str:
@@ -33,7 +44,48 @@ def require_model_folder(reference: str, key: str) -> None:
         )
 
 
-def _absolute(value: str) -> str:
+def require_tokenizer_folder(reference: str, key: str) -> None:
+    """Refuses a local path that holds no tokenizer, before anything is loaded; a Hub id passes.
+
+    Args:
+        reference: A resolved `ModelReference`.
+        key: Configuration key to name.
+
+    Raises:
+        InputError: The path is no folder with the files of a tokenizer.
+    """
+    folder = Path(reference)
+    if folder.is_absolute() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"{key}: must be a folder that holds a tokenizer (tokenizer.json, or vocab.json with "
+            f"merges.txt) or a Hub id, received {reference}; give the folder that the tokenizer "
+            f"was saved to"
+        )
+
+
+def read_model_file(file: str, key: str) -> dict[str, Any]:
+    """Returns what a transformers configuration file (a model's config.json) says.
+
+    Raises:
+        InputError: It is missing, no JSON object, or names no model type.
+    """
+    rule = f"{key}: must be a transformers configuration file (a model's config.json)"
+    try:
+        values = json.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{rule}, received {file}, which does not exist; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON
+        raise InputError(f"{rule}, received {file} ({error}); check the file") from None
+    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        raise InputError(
+            f"{rule}, received {file}, which names no model_type; add it, e.g. "
+            f'"model_type": "llama"'
+        )
+    return values
+
+
+def absolute(value: str) -> str:
+    """Returns an absolute path, ~ resolved."""
     path = _expand(value)
     try:
         path.exists()
@@ -58,7 +110,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+OutputPath = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
 """A folder to be written."""
 
 ModelReference = Annotated[str, Field(min_length=1), AfterValidator(absolute_if_local)]

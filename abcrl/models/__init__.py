@@ -5,7 +5,6 @@ Policy with value head, reward model, and the capture of attention rows from bot
 
 from .attention import CaptureError, capture_attention
 from .loading import (
-    build_causal_lm,
     disable_dropout,
     embedding_rows,
     give_pad_token,
@@ -16,12 +15,16 @@ from .loading import (
 from .policy import PolicyOutput, PolicyWithValueHead, response_logits
 from .positions import last_positions, position_ids
 from .reward_model import RewardModel, RewardOutput
+from .scratch import build_causal_lm, require_buildable
 from .tokenizers import (
+    add_pad_token,
     bos_prefix,
+    encode_batch,
     encode_plain,
     encode_text,
     load_tokenizer,
     shares_ids,
+    tokenizer_identity,
     tokens_in_spans,
     train_tokenizer,
 )
@@ -32,11 +35,13 @@ __all__ = [
     "PolicyWithValueHead",
     "RewardModel",
     "RewardOutput",
+    "add_pad_token",
     "bos_prefix",
     "build_causal_lm",
     "capture_attention",
     "disable_dropout",
     "embedding_rows",
+    "encode_batch",
     "encode_plain",
     "encode_text",
     "give_pad_token",
@@ -46,8 +51,10 @@ __all__ = [
     "load_tokenizer",
     "new_classifier",
     "position_ids",
+    "require_buildable",
     "response_logits",
     "shares_ids",
+    "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",
 ]

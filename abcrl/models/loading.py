@@ -1,13 +1,11 @@
-"""From configuration, folder or Hub id to a model on a device, in float32."""
+"""From folder or Hub id to a model in float32."""
 
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GenerationConfig,
@@ -15,67 +13,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from abcrl.config import InputError, ModelConfig
+from abcrl.config import InputError
+from abcrl.config.hub import locate
 from abcrl.config.paths import require_model_folder
-from abcrl.config.training import SIZES, ModelSize
 
 from .tokenizers import add_pad_token, load_tokenizer
-
-
-def build_causal_lm(
-    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: int
-) -> PreTrainedModel:
-    """Returns a causal language model with random weights.
-
-    Raises:
-        InputError: transformers knows no causal language model of that type.
-    """
-    size = SIZES[config.base]
-    options: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": size.hidden_size,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.heads,
-        "max_position_embeddings": config.context_length,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    try:
-        architecture = AutoConfig.for_model(config.architecture, **options)
-        for name, value in _dependent_options(size, config.dropout).items():
-            if name in vars(architecture):
-                setattr(architecture, name, value)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture)
-    except (ValueError, KeyError, StrictDataclassError) as error:
-        raise InputError(
-            f"model.architecture: must be a transformers model type with a causal language "
-            f"model, received {config.architecture!r} ({str(error).splitlines()[0][:120]})"
-        ) from None
-    return model
-
-
-def _dependent_options(size: ModelSize, dropout: float) -> dict[str, float]:
-    """What must follow from the size, under the names that the architectures use for it.
-
-    Their defaults belong to models of billions of parameters.
-    """
-    return {
-        "intermediate_size": 4 * size.hidden_size,
-        "ffn_dim": 4 * size.hidden_size,
-        "word_embed_proj_dim": size.hidden_size,
-        "num_key_value_heads": size.heads,
-        "head_dim": size.hidden_size // size.heads,
-        "rotary_dim": size.hidden_size // size.heads,
-        "attn_pdrop": dropout,
-        "resid_pdrop": dropout,
-        "embd_pdrop": dropout,
-        "attention_dropout": dropout,
-        "hidden_dropout": dropout,
-        "dropout": dropout,
-    }
 
 
 def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -194,9 +136,10 @@ def _from_pretrained(
     **options: Any,  # noqa: ANN401
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     require_model_folder(reference, key)
+    place = locate(reference, key)
     try:
         model, report = kind.from_pretrained(
-            reference, dtype=torch.float32, output_loading_info=True, **options
+            place, dtype=torch.float32, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(

@@ -1,14 +1,25 @@
 """Tokenizers: trained on the data, or loaded."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+import tokenizers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    GPT2Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from abcrl.config import InputError
+from abcrl.config.hub import locate
+from abcrl.config.paths import require_tokenizer_folder
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
+# How an end of text is called in vocabularies that come without a word about their tokens.
+_END_TOKENS = (END_OF_TEXT, "</s>", "<eos>", "<|im_end|>")
 # Text is text: a review that spells out the end-of-text token does not end there.
 _PLAIN = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
@@ -38,6 +49,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def load_tokenizer(reference: str, key: str) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a local folder or Hub id.
 
+    A folder may hold no more than GPT-2's `vocab.json` and `merges.txt`, or a `tokenizer.json`; EOS
+    is then the one end-of-text token that the vocabulary has.
+
     Args:
         reference: Local folder or Hub id.
         key: Configuration key to name when it cannot be loaded.
@@ -45,14 +59,20 @@ def load_tokenizer(reference: str, key: str) -> PreTrainedTokenizerBase:
     Raises:
         InputError: There is none, or it has no EOS token.
     """
+    require_tokenizer_folder(reference, key)
+    place = locate(reference, key)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(reference)
-    except (OSError, ValueError, KeyError) as error:
+        if _is_undeclared(place):
+            tokenizer = _read_undeclared(place)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(place)
+        letters = encode_plain(tokenizer, "a")
+    except Exception as error:  # the tokenizers library raises no narrower class
         raise InputError(
             f"{key}: must come with its tokenizer, received {reference} "
-            f"({str(error).splitlines()[0][:160]})"
+            f"({' '.join(str(error).split())[:160]})"
         ) from None
-    if not encode_plain(tokenizer, "a"):
+    if not letters:
         # Without tokenizer files transformers makes an empty GPT-2 tokenizer from the model's type.
         raise InputError(
             f"{key}: must come with its tokenizer, received {reference} with one that knows no "
@@ -61,9 +81,39 @@ def load_tokenizer(reference: str, key: str) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"{key}: the tokenizer must have an EOS token (it ends a response), received "
-            f"{reference} without one"
+            f"{reference} without one; name it as eos_token in its tokenizer_config.json"
         )
     tokenizer.clean_up_tokenization_spaces = False
+    return tokenizer
+
+
+def _is_undeclared(reference: str) -> bool:
+    """Whether a local folder holds a vocabulary, and no file that says what its tokens are."""
+    folder = Path(reference)
+    says = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
+    return folder.is_absolute() and not any((folder / name).exists() for name in says)
+
+
+def _read_undeclared(reference: str) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer of such a folder, with the special tokens that are beyond doubt."""
+    tokenizer: PreTrainedTokenizerBase
+    if (Path(reference) / "tokenizer.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(reference)
+        added = tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
+    else:
+        tokenizer = GPT2Tokenizer.from_pretrained(
+            reference, unk_token=None, bos_token=None, eos_token=None
+        )
+        special = set(tokenizer.get_vocab())
+    ends = [name for name in _END_TOKENS if name in special]
+    if len(ends) == 1:
+        tokenizer.add_special_tokens({"eos_token": ends[0]})
+        if ends[0] == END_OF_TEXT:  # in GPT-2's style it stands between texts
+            tokenizer.add_special_tokens({"bos_token": END_OF_TEXT})
+    first = tokenizer("a", verbose=False)["input_ids"][:1]
+    if first != encode_plain(tokenizer, "a")[:1]:  # the tokenizer begins every text with it
+        tokenizer.add_special_tokens({"bos_token": tokenizer.convert_ids_to_tokens(first[0])})
     return tokenizer
 
 
@@ -86,6 +136,20 @@ def shares_ids(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenize
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Returns the ids of a text, with BOS exactly once where the tokenizer puts one, and no EOS."""
     return [*bos_prefix(tokenizer), *encode_plain(tokenizer, text)]
+
+
+def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Returns `encode_plain` of each text, faster than one by one."""
+    ids: list[list[int]] = tokenizer(texts, **_PLAIN)["input_ids"]
+    return ids
+
+
+def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Returns all that the ids of a text follow from; None where the tokenizer does not tell."""
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return None
+    content: str = tokenizer.backend_tokenizer.to_str()
+    return f"tokenizers {tokenizers.__version__}\n{content}"
 
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
