@@ -36,9 +36,15 @@ class RewardModelQuality:
     """What a reward model says of itself on held-out texts."""
 
     accuracy: float
-    """On complete texts."""
+    """On complete texts, or on what `cut_to` leaves of them."""
     accuracy_truncated: float
     """On texts cut to the lengths that PPO produces."""
+    naive_bayes_accuracy: float
+    """Of a bag of words on exactly the texts of `accuracy`."""
+    naive_bayes_accuracy_truncated: float
+    """Of a bag of words on exactly the texts of `accuracy_truncated`."""
+    cut_to: int | None
+    """Tokens that complete texts had to be cut to; None where all of them fit."""
     score_mean: float
     score_std: float
     """Of the scores of complete texts."""
