@@ -5,13 +5,30 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigOption, DebugOption, DryRunOption, SetOption
+from .options import (
+    ConfigOption,
+    DebugOption,
+    DryRunOption,
+    LabelColumnOption,
+    SetOption,
+    TextColumnOption,
+)
 from .outcome import exit_codes
 from .resolve import print_config, resolve
 
 
 def compare(  # noqa: PLR0913 - one parameter per flag
     *,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="SOURCE",
+            help="toy, a file or a Hub id, for every stage. [default: the recipe's]",
+        ),
+    ] = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
     modes: Annotated[
         str | None,
         typer.Option(
@@ -61,12 +78,14 @@ def compare(  # noqa: PLR0913 - one parameter per flag
                     "output": output,
                 },
             )
+        columns = {"text_column": text_column, "label_column": label_column}
+        resolved = resolved.use_data(source=dataset, **columns)
         if modes is not None:
             resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
         if dry_run:
             from abcrl.stages.plan import describe_plan, require_inputs
 
-            require_inputs(resolved)
+            require_inputs(resolved, ask_hub=False)
             print_config(resolved, describe_plan(resolved))
         from abcrl.stages.compare import run_compare
 

@@ -32,7 +32,20 @@ SetOption = Annotated[
 ]
 DatasetOption = Annotated[
     str | None,
-    typer.Option("--dataset", metavar="NAME", help="toy: the built-in generated reviews."),
+    typer.Option(
+        "--dataset",
+        metavar="SOURCE",
+        help="toy (generated reviews), a file (.jsonl, .jsonl.gz, .csv, .csv.gz, .parquet) or a "
+        "Hub id. [default: toy]",
+    ),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option("--text-column", metavar="NAME", help="Column of the texts. [default: text]"),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option("--label-column", metavar="NAME", help="Column of the labels. [default: label]"),
 ]
 OutputOption = Annotated[
     str | None,

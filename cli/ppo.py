@@ -12,6 +12,7 @@ from .options import (
     OutputOption,
     SeedOption,
     SetOption,
+    TextColumnOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
@@ -31,6 +32,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         typer.Option("--reward-model", metavar="MODEL", help="Reward model: folder or Hub id."),
     ] = None,
     dataset: DatasetOption = None,
+    text_column: TextColumnOption = None,
     reward: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +74,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
                 "policy": policy,
                 "reward_model": reward_model,
                 "data.source": dataset,
+                "data.text_column": text_column,
                 "reward.mode": reward,
                 "reward.beta": beta,
                 "steps": steps,

@@ -13,6 +13,7 @@ from .options import (
     OutputOption,
     SeedOption,
     SetOption,
+    TextColumnOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
@@ -25,10 +26,12 @@ def sft(  # noqa: PLR0913 - one parameter per flag
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="tiny or small (from scratch), a local folder, or a Hub id. [default: small]",
+            help="From scratch: tiny, small, or a transformers config.json (a path ending in "
+            ".json). Trained: a local model folder or a Hub id. [default: small]",
         ),
     ] = None,
     dataset: DatasetOption = None,
+    text_column: TextColumnOption = None,
     output: OutputOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
@@ -51,6 +54,7 @@ def sft(  # noqa: PLR0913 - one parameter per flag
             flags={
                 "model.base": model,
                 "data.source": dataset,
+                "data.text_column": text_column,
                 "run.output": output,
                 "training.epochs": epochs,
                 "run.seed": seed,

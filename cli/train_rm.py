@@ -10,9 +10,11 @@ from .options import (
     DebugOption,
     DryRunOption,
     EpochsOption,
+    LabelColumnOption,
     OutputOption,
     SeedOption,
     SetOption,
+    TextColumnOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
@@ -29,6 +31,8 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
         typer.Option("--model", metavar="MODEL", help="SFT model to start from: folder or Hub id."),
     ] = None,
     dataset: DatasetOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
     objective: Annotated[
         str | None,
         typer.Option(
@@ -58,6 +62,8 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
             flags={
                 "model": model,
                 "data.source": dataset,
+                "data.text_column": text_column,
+                "data.label_column": label_column,
                 "objective": objective,
                 "run.output": output,
                 "training.epochs": epochs,
@@ -78,9 +84,14 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
 
 def _describe(result: "RewardModelResult", shortest: int, longest: int) -> str:
     quality = result.quality
+    bag, bag_truncated = quality.naive_bayes_accuracy, quality.naive_bayes_accuracy_truncated
+    limit = quality.cut_to
+    whole = "complete texts" if limit is None else f"texts of at most {limit} tokens"
     lines = [
-        f"held-out accuracy {quality.accuracy:.1%} on complete texts, "
-        f"{quality.accuracy_truncated:.1%} on texts cut to {shortest}-{longest} tokens",
+        "held-out accuracy, beside that of naive Bayes on the same words:",
+        f"  {quality.accuracy:.1%} (naive Bayes {bag:.1%}) on {whole}",
+        f"  {quality.accuracy_truncated:.1%} (naive Bayes {bag_truncated:.1%}) "
+        f"on texts cut to {shortest}-{longest} tokens",
         f"score {quality.score_mean:+.2f} on average, standard deviation {quality.score_std:.2f}",
     ]
     if quality.credit is not None:

@@ -4,11 +4,16 @@ No model is downloaded: all are built here, from a seed, with weights large enou
 and logits are far from uniform.
 """
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 import transformers
@@ -28,6 +33,12 @@ from abcrl.models import train_tokenizer
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+
+# Nobody's own cache is read or filled, neither here nor by the commands that tests start.
+_CACHE = tempfile.mkdtemp(prefix="abcrl-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["HF_DATASETS_CACHE"] = _CACHE
+datasets.config.HF_DATASETS_CACHE = Path(_CACHE)
 
 settings.register_profile("abcrl", deadline=None, derandomize=True)
 settings.load_profile("abcrl")

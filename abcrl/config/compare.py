@@ -137,13 +137,14 @@ class CompareConfig(Group):
     def _stages_hold_out_the_same_texts(self) -> Self:
         sections = {"sft": self.sft, "train_rm": self.train_rm, "ppo": self.ppo}
         data = {name: section.data for name, section in sections.items() if section is not None}
-        for key in ("source", "seed", "validation_fraction"):
+        # Sources may differ: whether a text is held out depends on the text, not on its source.
+        for key in ("seed", "validation_fraction"):
             values = {name: getattr(section, key) for name, section in data.items()}
             if len(set(values.values())) > 1:
                 shown = ", ".join(f"{name}.data.{key} {value}" for name, value in values.items())
                 raise ValueError(
-                    f"all stages must divide the same texts in the same way, or one would train on "
-                    f"what another holds out; received {shown}; make them equal"
+                    f"all stages must divide texts in the same way, or one would train on what "
+                    f"another holds out; received {shown}; make them equal"
                 )
         return self
 
@@ -155,6 +156,24 @@ class CompareConfig(Group):
             except ValueError as error:
                 raise ValueError(f"arm {arm.name}: {error}") from None
         return self
+
+    def use_data(self, **changes: str | None) -> Self:
+        """Returns the comparison on other data: the given keys of `data`, in every stage.
+
+        Options that only a Hub id has are left out where the source changes.
+
+        Raises:
+            InputError: A value is refused.
+        """
+        given = {key: value for key, value in changes.items() if value is not None}
+        reset = dict.fromkeys(("subset", "split")) if "source" in given else {}
+        stages = {name: getattr(self, name) for name in ("sft", "train_rm", "ppo")}
+        changed = {
+            name: {**stage.__dict__, "data": {**stage.data.__dict__, **reset, **given}}
+            for name, stage in stages.items()
+            if stage is not None
+        }
+        return validate(type(self), {**self.__dict__, **changed}) if given else self
 
     def select_arms(self, names: Sequence[str]) -> Self:
         """Returns the comparison of some arms: by name, or the default arm of a reward mode.

@@ -1,23 +1,97 @@
 """Which texts, and how prompts and responses are cut from them."""
 
+import re
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .base import Group
+from .paths import absolute_if_local
+
+FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+"""Kinds of file that texts are read from, by the end of the name."""
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def _source(value: str) -> str:
+    """The built-in source, a file as an absolute path, or a Hub id.
+
+    A name that ends like a file is one, whether it exists or not: a missing file must not be looked
+    for on the Hub. A built-in source stays one even where a folder of that name lies about.
+    """
+    if value in BUILT_IN_SOURCES:
+        return value
+    reference = absolute_if_local(value)
+    if reference.endswith(FILE_SUFFIXES):
+        return str(Path(reference).absolute())
+    if Path(reference).is_absolute() or not _HUB_ID.fullmatch(reference):
+        raise ValueError(f"must be {SOURCE_KINDS}, received {value!r}; choose one with --dataset")
+    return reference
+
+
+BUILT_IN_SOURCES = ("toy",)
+"""Names that need no file and no network."""
+
+SOURCE_KINDS = f"{', '.join(BUILT_IN_SOURCES)}, a file ({', '.join(FILE_SUFFIXES)}) or a Hub id"
+"""What `data.source` may be, in words."""
+
+
+def _zero_and_one() -> list[int | str]:
+    return [0, 1]
 
 
 class DataConfig(Group):
     """Where the texts come from and how they are divided."""
 
-    source: str = "toy"
-    """toy: the built-in reviews, generated on the spot."""
+    source: Annotated[str, Field(min_length=1), AfterValidator(_source)] = "toy"
+    """toy (generated reviews), a file (.jsonl[.gz], .csv[.gz], .parquet) or a Hub id."""
+    subset: str | None = None
+    """Hub id: name of its configuration, where it has several."""
+    split: Annotated[str, Field(min_length=1)] | None = None
+    """Hub id: the split to read; null: train. Held-out texts are taken from it, see below."""
+    text_column: Annotated[str, Field(min_length=1)] = "text"
+    """Column or field that holds the text."""
+    label_column: Annotated[str, Field(min_length=1)] = "label"
+    """Column or field that holds the label; read by reward-model training only."""
+    labels: Annotated[list[int | str], Field(min_length=2, max_length=2)] = Field(
+        default_factory=_zero_and_one
+    )
+    """How the label column spells negative and positive, in this order, e.g. [neg, pos]."""
     limit: Annotated[int, Field(ge=2)] | None = None
     """Use at most this many texts (drawn by the seed); null: all."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of the texts held out from all training."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draw and the division; not the run's seed: all runs share one division."""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the source needs no file and no network."""
+        return self.source in BUILT_IN_SOURCES
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether the source is a Hub id."""
+        return not self.built_in and not Path(self.source).is_absolute()
+
+    @model_validator(mode="after")
+    def _hub_options_belong_to_the_hub(self) -> "DataConfig":
+        for key in ("subset", "split"):
+            value = getattr(self, key)
+            if value is not None and not self.on_hub:
+                raise ValueError(
+                    f"{key} must be left out unless source is a Hub id, received {value!r} with "
+                    f"{self.source}; remove it"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "DataConfig":
+        if str(self.labels[0]) == str(self.labels[1]):
+            raise ValueError(f"labels must be two different values, received {self.labels}")
+        return self
 
 
 class PromptConfig(Group):

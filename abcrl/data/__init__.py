@@ -3,8 +3,9 @@
 Receives tokenizers, loads none.
 """
 
-from .corpus import Corpus, Example, load_corpus, require_source
-from .prompts import Prompt, PromptSource
+from .corpus import Corpus, load_corpus, require_source
+from .prompts import Prompt, PromptSource, prompt_texts
+from .records import Example
 from .truncation import truncation_length
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Prompt",
     "PromptSource",
     "load_corpus",
+    "prompt_texts",
     "require_source",
     "truncation_length",
 ]

@@ -1,20 +1,17 @@
 """The texts of a run, divided into a part to train on and a part held out."""
 
 import hashlib
+import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from abcrl.config import DataConfig, InputError, stream_seed
 
 from . import toy
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text; `label` is 1 (positive), 0 (negative) or None where the source has none."""
-
-    text: str
-    label: int | None = None
+from .files import open_table, require_file
+from .records import Example, read_examples
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class Corpus:
         train: Texts to train on.
         validation: Texts held out from all training.
         fingerprint: Content hash of all texts and labels, in order.
+        blank: Number of texts that were left out because nothing but white space is in them.
         gold_score: The true score of any text, where the source knows one.
         causal_spans: Character spans of the words that decide the gold score, likewise.
     """
@@ -32,6 +30,7 @@ class Corpus:
     train: Sequence[Example]
     validation: Sequence[Example]
     fingerprint: str
+    blank: int = 0
     gold_score: Callable[[str], float] | None = None
     causal_spans: Callable[[str], list[tuple[int, int]]] | None = None
 
@@ -44,34 +43,38 @@ class Corpus:
         for part, examples in (("training", self.train), ("validation", self.validation)):
             labels = {example.label for example in examples}
             if labels != {0, 1}:
-                shown = ", ".join(sorted(map(str, labels))) or "none"
+                counts = Counter(example.label for example in examples)
                 raise InputError(
-                    f"data.source: the {part} texts must carry both labels 0 and 1, received "
-                    f"{shown}; give labelled texts of both classes"
+                    f"data.source: the {part} texts must be of both classes, received "
+                    f"{counts[1]} positive, {counts[0]} negative and {counts[None]} unlabelled; "
+                    f"give labelled texts of both classes"
                 )
 
 
 def require_source(config: DataConfig) -> None:
-    """Refuses a source that does not exist, before anything is loaded.
+    """Refuses a file that cannot be read, before anything is loaded; a Hub id passes.
 
     Raises:
-        InputError: There is no such source.
+        InputError: There is no such file.
     """
-    if config.source not in _SOURCES:
-        raise InputError(
-            f"data.source: must be one of {', '.join(_SOURCES)}, received {config.source!r}; "
-            f"choose one with --dataset"
-        )
+    if Path(config.source).is_absolute():
+        require_file(Path(config.source))
 
 
-def load_corpus(config: DataConfig) -> Corpus:
+def load_corpus(config: DataConfig, *, labelled: bool = False) -> Corpus:
     """Returns the divided texts of a source.
 
+    Args:
+        config: Source, columns, division.
+        labelled: Whether labels are read; then both classes must be in both parts.
+
     Raises:
-        InputError: The source does not exist or gives too few texts.
+        InputError: The source does not exist, a row of it cannot be used, or there are too few.
     """
-    require_source(config)
-    return _SOURCES[config.source](config)
+    corpus = _load_toy(config) if config.built_in else _load_rows(config, labelled=labelled)
+    if labelled:
+        corpus.require_labels()
+    return corpus
 
 
 def _load_toy(config: DataConfig) -> Corpus:
@@ -81,10 +84,41 @@ def _load_toy(config: DataConfig) -> Corpus:
     return Corpus(
         train=train,
         validation=validation,
-        fingerprint=_fingerprint([*train, *validation]),
+        fingerprint=fingerprint([*train, *validation]),
         gold_score=toy.gold_score,
         causal_spans=toy.causal_spans,
     )
+
+
+def _load_rows(config: DataConfig, *, labelled: bool) -> Corpus:
+    if config.on_hub:
+        from .hub import open_hub_table  # its library takes a second to import
+
+        table = open_hub_table(config)
+    else:
+        table = open_table(Path(config.source), config)
+    examples, blank = [], 0
+    for example in read_examples(table, config, labelled=labelled):
+        if example.text.strip():
+            examples.append(example)
+        else:
+            blank += 1
+    if not examples:
+        raise InputError(
+            f"data.source: must hold at least two texts, received {table.name} with none"
+            f"{' but blank ones' if blank else ''}; give another with --dataset"
+        )
+    train, validation = _divide(_draw(examples, config), config)
+    return Corpus(train, validation, fingerprint([*train, *validation]), blank)
+
+
+def _draw(examples: list[Example], config: DataConfig) -> list[Example]:
+    """Returns at most `limit` examples, in their order; a smaller limit draws some of the same."""
+    if config.limit is None or config.limit >= len(examples):
+        return examples
+    order = list(range(len(examples)))
+    random.Random(stream_seed(config.seed, "limit")).shuffle(order)
+    return [examples[index] for index in sorted(order[: config.limit])]
 
 
 def _divide(examples: Iterable[Example], config: DataConfig) -> tuple[list[Example], list[Example]]:
@@ -107,11 +141,9 @@ def _divide(examples: Iterable[Example], config: DataConfig) -> tuple[list[Examp
     return parts
 
 
-def _fingerprint(examples: Iterable[Example]) -> str:
+def fingerprint(examples: Iterable[Example]) -> str:
+    """Returns a content hash of texts and labels, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for example in examples:
         digest.update(f"{example.label}\0{example.text}\0".encode())
     return digest.hexdigest()
-
-
-_SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {"toy": _load_toy}

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from abcrl.config import InputError, PromptConfig, stream_seed
 
-from .corpus import Example
+from .records import Example
+
+# Words that a tokenizer does not cut have no more than this, but for freaks.
+_CHARACTERS_PER_TOKEN = 100
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,21 @@ class Prompt:
 
     index: int
     ids: tuple[int, ...]
+
+
+def prompt_texts(examples: Sequence[Example], config: PromptConfig) -> list[str]:
+    """Returns the texts that are long enough, in characters, to give a prompt.
+
+    Raises:
+        InputError: No text is.
+    """
+    texts = [example.text for example in examples if len(example.text) > config.min_characters]
+    if not texts:
+        raise InputError(
+            f"prompt.min_characters: some text must be longer than {config.min_characters} "
+            f"characters, none of {len(examples)} is; lower it"
+        )
+    return texts
 
 
 class PromptSource:
@@ -50,13 +68,19 @@ class PromptSource:
             stream: Name of the random stream; two sources of one run use two names.
 
         Raises:
-            InputError: No text is.
+            InputError: No text is, in characters or in tokens.
         """
-        self._texts = [e.text for e in examples if len(e.text) > config.min_characters]
+        # A text that is this long has enough tokens; so only short ones have to be encoded here.
+        surely = _CHARACTERS_PER_TOKEN * config.min_tokens
+        self._texts = [
+            text
+            for text in prompt_texts(examples, config)
+            if len(text) >= surely or len(encode(text)) >= config.min_tokens
+        ]
         if not self._texts:
             raise InputError(
-                f"prompt.min_characters: some text must be longer than "
-                f"{config.min_characters} characters, none of {len(examples)} is; lower it"
+                f"prompt.min_tokens: some text must have at least {config.min_tokens} tokens, none "
+                f"of {len(examples)} does; lower it"
             )
         self._encode = encode
         self._prefix = prefix

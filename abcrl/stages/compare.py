@@ -75,8 +75,8 @@ def run_compare(
     """
     folder = Path(config.output)
     cells = plan_cells(config)
-    require_inputs(config)
     require_own_folders(config)
+    require_inputs(config, ask_hub=True)
     with _exclusive(folder):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)

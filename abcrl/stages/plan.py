@@ -16,8 +16,7 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
-from abcrl.config.training import SIZES
-from abcrl.data import require_source
+from abcrl.data import Corpus, load_corpus, prompt_texts
 from abcrl.storage import read_config, read_status
 
 StageRun = SftConfig | TrainRmConfig | PpoConfig
@@ -79,21 +78,48 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
     return cells
 
 
-def require_inputs(config: CompareConfig) -> None:
-    """Refuses data and models that do not exist, before anything is trained.
+def require_inputs(config: CompareConfig, *, ask_hub: bool) -> None:
+    """Refuses data and models that cannot be used, before anything is trained.
+
+    Args:
+        config: The comparison.
+        ask_hub: Whether Hub ids are asked for, and data loaded from there; otherwise they pass.
 
     Raises:
         InputError: Names the first.
     """
-    for section in (config.sft, config.train_rm, config.ppo):
-        if section is not None:
-            require_source(section.data)
     references = {"policy": config.policy, "reward_model": config.reward_model}
-    if config.sft is not None and config.sft.model.base not in SIZES:
-        references["sft.model.base"] = config.sft.model.base
+    if config.sft is not None:
+        config.sft.model.require_files("sft.model")
+        models = config.sft.model.references
+        references |= {f"sft.model.{key}": reference for key, reference in models.items()}
     for key, reference in references.items():
-        if reference is not None:
+        if reference is None:
+            continue
+        if not key.startswith("sft."):
             require_model_folder(reference, key)
+        if ask_hub:
+            from abcrl.config.hub import locate  # not for a look at the plan
+
+            locate(reference, key)
+    _require_data(config, ask_hub=ask_hub)
+
+
+def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
+    """Reads the data as the stages will, each once; what is generated cannot be wrong."""
+    stages = (config.train_rm, config.sft, config.ppo)
+    sections = [section for section in stages if section is not None]
+    read: dict[str, Corpus] = {}
+    for section in sections:
+        data = section.data
+        if data.built_in or (data.on_hub and not ask_hub):
+            continue
+        key = data.model_dump_json()
+        if key not in read:  # labels first: whoever needs none can use the same
+            read[key] = load_corpus(data, labelled=section is config.train_rm)
+        if section is config.ppo:
+            for part in (read[key].train, read[key].validation):
+                prompt_texts(part, config.ppo.prompt)
 
 
 def describe_plan(config: CompareConfig) -> list[str]:

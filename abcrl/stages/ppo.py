@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, PromptSource, load_corpus
+from abcrl.data import Corpus, PromptSource
 from abcrl.models import (
     bos_prefix,
     encode_plain,
@@ -27,6 +27,7 @@ from abcrl.rl.sampling import SharedDraws
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders
 from abcrl.storage import RunFolder, describe_environment
 
+from .inputs import read_corpus
 from .machine import device_name, prepare_machine
 from .reporter import Reporter
 
@@ -54,7 +55,7 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     require_model_folder(config.policy, "policy")
     require_model_folder(config.reward_model, "reward_model")
     device = prepare_machine(config.run)
-    corpus = load_corpus(config.data)
+    corpus = read_corpus(config.data, reporter)
     actors, tokenizer = load_actors(config, device)
     require_evidence(config, actors)
     _require_prompts(config, corpus, tokenizer)  # while nothing is written

@@ -10,23 +10,26 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.config import SftConfig, stream_seed
-from abcrl.config.paths import require_model_folder
-from abcrl.config.training import SIZES
-from abcrl.data import Corpus, Example, load_corpus
+from abcrl.config import ModelConfig, SftConfig, stream_seed
+from abcrl.config.hub import locate
+from abcrl.data import Corpus
 from abcrl.models import (
+    add_pad_token,
     build_causal_lm,
-    encode_text,
     give_pad_token,
     load_causal_lm,
+    load_tokenizer,
+    require_buildable,
     train_tokenizer,
 )
 from abcrl.storage import RunFolder, describe_environment
 
+from .inputs import read_corpus
 from .machine import device_name, prepare_machine
 from .reporter import Reporter
 from .supervised import (
     Features,
+    ReadableTexts,
     TextDataset,
     pad_right,
     require_context,
@@ -58,38 +61,48 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
     """
     output = Path(config.run.output)
     RunFolder.check_free(output)
-    if config.model.base not in SIZES:
-        require_model_folder(config.model.base, "model.base")
+    config.model.require_files("model")
     device = prepare_machine(config.run)
-    corpus = load_corpus(config.data)
+    _require_starting_point(config.model)
+    corpus = read_corpus(config.data, reporter)
     model, tokenizer = _starting_point(config, corpus)
     nn.Module.to(model, device)
     environment = describe_environment(
         device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
     )
     with RunFolder.create(output, config, environment) as folder:
-        dataset = TextDataset(_features(corpus.train, tokenizer, config.training.max_length))
+        limit = config.training.max_length
+        dataset = TextDataset(ReadableTexts(corpus.train, tokenizer, limit), _features)
         collate = partial(_collate, pad_token_id=tokenizer.pad_token_id)
-        steps = train(
+        row = train(
             model, dataset, collate, config.training, config.run, folder=folder, reporter=reporter
         )
         final = save_final(model, tokenizer, folder)
-        heldout = _features(corpus.validation[:_HELD_OUT], tokenizer, config.training.max_length)
+        heldout = TextDataset(
+            ReadableTexts(corpus.validation[:_HELD_OUT], tokenizer, limit), _features
+        )
         loss = heldout_loss(model.eval(), heldout, collate, batch_size=config.training.batch_size)
         perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
-        row = {"eval/loss": loss, "eval/perplexity": perplexity}
-        require_finite(row, steps)
-        folder.append("metrics", [{"step": steps, **row}])
-    return SftResult(final, steps, loss, perplexity)
+        row |= {"eval/loss": loss, "eval/perplexity": perplexity}
+        require_finite(row, int(row["step"]))
+        folder.append("metrics", [row])
+    return SftResult(final, int(row["step"]), loss, perplexity)
+
+
+def _require_starting_point(config: ModelConfig) -> None:
+    """Refuses a Hub id that cannot be had and a model that cannot be built, before data is read."""
+    for key, reference in config.references.items():
+        locate(reference, f"model.{key}")
+    if config.from_scratch:
+        require_buildable(config)
 
 
 def _starting_point(
     config: SftConfig, corpus: Corpus
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns the model to train and its tokenizer, with a pad token that is not EOS."""
-    if config.model.base in SIZES:
-        texts = (example.text for example in corpus.train)
-        tokenizer = train_tokenizer(texts, config.model.vocab_size)
+    if config.model.from_scratch:
+        tokenizer = _tokenizer(config.model, corpus)
         seed = stream_seed(config.run.seed, "initial-weights")
         model = build_causal_lm(config.model, tokenizer, seed=seed)
     else:
@@ -99,15 +112,17 @@ def _starting_point(
     return model, tokenizer
 
 
-def _features(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> list[Features]:
-    """Returns the ids of each text; EOS ends complete texts only, a cut one gets none."""
-    rows = []
-    for example in examples:
-        ids = [*encode_text(tokenizer, example.text), tokenizer.eos_token_id]
-        rows.append({"input_ids": ids[:max_length]})
-    return rows
+def _tokenizer(config: ModelConfig, corpus: Corpus) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer of a model from scratch: the named one, or one trained on the data."""
+    if config.tokenizer is None:
+        return train_tokenizer((example.text for example in corpus.train), config.vocab_size)
+    tokenizer = load_tokenizer(config.tokenizer, "model.tokenizer")
+    add_pad_token(tokenizer)  # before the model is built, so that its embedding has the row
+    return tokenizer
+
+
+def _features(index: int, ids: list[int]) -> Features:  # noqa: ARG001 - TextDataset gives both
+    return {"input_ids": ids}
 
 
 def _collate(rows: list[Features], *, pad_token_id: int) -> dict[str, Tensor]:
@@ -119,7 +134,7 @@ def _collate(rows: list[Features], *, pad_token_id: int) -> dict[str, Tensor]:
 @torch.inference_mode()
 def heldout_loss(
     model: PreTrainedModel,
-    rows: list[Features],
+    rows: TextDataset | Sequence[Features],
     collate: "partial[dict[str, Tensor]]",
     *,
     batch_size: int,
@@ -127,7 +142,8 @@ def heldout_loss(
     """Returns the mean negative log-likelihood per token, over all tokens of all rows."""
     total, tokens = 0.0, 0
     for start in range(0, len(rows), batch_size):
-        batch = collate(rows[start : start + batch_size])
+        stop = min(start + batch_size, len(rows))
+        batch = collate([rows[index] for index in range(start, stop)])
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         predicted = int((batch["labels"][:, 1:] != -100).sum())
         if predicted:  # not a batch of one-token texts, whose mean loss is no number

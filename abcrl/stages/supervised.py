@@ -1,8 +1,9 @@
-"""What sft and train-rm share: transformers.Trainer writing into a run folder."""
+"""What sft and train-rm share: texts as token ids, transformers.Trainer, a run folder."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from transformers import (
 
 from abcrl.config import InputError, RunFailedError, TrainingConfig, stream_seed
 from abcrl.config.run import RunConfig
+from abcrl.data import Example
+from abcrl.data.encoded import encode_texts
+from abcrl.models import bos_prefix, encode_batch, tokenizer_identity
 from abcrl.storage import RunFolder
 
 from .reporter import Reporter
@@ -33,17 +37,48 @@ _LOGGED = ("loss", "learning_rate", "grad_norm")
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
-class TextDataset(Dataset[Features]):
-    """Token ids per text, of any length, with an optional label."""
+class ReadableTexts(Sequence[list[int]]):
+    """What a model reads of each text: BOS where the tokenizer puts one, the text, EOS.
 
-    def __init__(self, rows: Sequence[Features]) -> None:
-        self._rows = rows
+    A text of more than `max_length` tokens is cut, and then has no EOS: it did not end.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> None:
+        self._plain = encode_texts(
+            [example.text for example in examples],
+            partial(encode_batch, tokenizer),
+            identity=tokenizer_identity(tokenizer),
+        )
+        self._prefix = bos_prefix(tokenizer)
+        self._eos = tokenizer.eos_token_id
+        self._max_length = max_length
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._plain)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - an int; a Sequence also slices
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return [*self._prefix, *self._plain[index], self._eos][: self._max_length]
+
+
+class TextDataset(Dataset[Features]):
+    """Features of each text, made when they are asked for."""
+
+    def __init__(
+        self, texts: Sequence[list[int]], make: Callable[[int, list[int]], Features]
+    ) -> None:
+        """Takes texts and the function from position and ids of a text to its features."""
+        self._texts = texts
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
     def __getitem__(self, index: int) -> Features:
-        return self._rows[index]
+        return self._make(index, self._texts[index])
 
 
 def pad_right(rows: Sequence[Features], *, pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -91,8 +126,12 @@ def train(  # noqa: PLR0913 - what a training run consists of
     *,
     folder: RunFolder,
     reporter: Reporter,
-) -> int:
-    """Trains the model in place and returns the number of optimizer steps.
+) -> dict[str, float]:
+    """Trains the model in place.
+
+    Returns:
+        The row of the last step, which is not in metrics.jsonl yet: the stage adds what it measures
+        when training is over, so that each step has one row.
 
     Raises:
         RunFailedError: The loss became non-finite.
@@ -119,17 +158,18 @@ def train(  # noqa: PLR0913 - what a training run consists of
         seed=stream_seed(run.seed, "trainer") % 2**31,
     )
     arguments._n_gpu = 1  # or Trainer would spread each batch over every GPU it sees
+    recorder = _Recorder(folder, reporter)
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_Recorder(folder, reporter)],
+        callbacks=[recorder],
     )
     trainer.remove_callback(PrinterCallback)
     outcome = trainer.train()
     require_finite({"train/loss": outcome.training_loss}, outcome.global_step)
-    return int(outcome.global_step)
+    return {"step": outcome.global_step, **recorder.last_row}
 
 
 def save_final(
@@ -148,6 +188,7 @@ class _Recorder(TrainerCallback):
     def __init__(self, folder: RunFolder, reporter: Reporter) -> None:
         self._folder = folder
         self._reporter = reporter
+        self.last_row: dict[str, float] = {}
         self._numbers: Mapping[str, float] = {}
         self._started = time.perf_counter()
 
@@ -175,7 +216,10 @@ class _Recorder(TrainerCallback):
         require_finite(row, state.global_step)
         seconds = time.perf_counter() - self._started
         self._numbers = {"loss": row["train/loss"]}
-        self._folder.append("metrics", [{"step": state.global_step, **row}])
+        if state.global_step == state.max_steps:
+            self.last_row = row
+        else:
+            self._folder.append("metrics", [{"step": state.global_step, **row}])
         self._folder.append("timings", [{"step": state.global_step, "seconds": seconds}])
 
     def on_step_end(

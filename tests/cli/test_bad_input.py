@@ -52,8 +52,9 @@ def refuse(abcrl, *arguments: object, files: Mapping[str, str] | None = None) ->
             "absent.yaml: the configuration file must exist; check the path given to --config",
         ),
         (
-            [*SFT, "--dataset", "imbd"],
-            "data.source: must be one of toy, received 'imbd'; choose one with --dataset",
+            [*SFT, "--dataset", "reviews of films"],
+            "data.source: must be toy, a file (.jsonl, .jsonl.gz, .csv, .csv.gz, .parquet) or a "
+            "Hub id, received 'reviews of films'; choose one with --dataset",
         ),
         (
             ["compare", "--modes", "abc,abcd"],

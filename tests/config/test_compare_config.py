@@ -175,9 +175,39 @@ def test_beta_in_force_is_the_given_one_or_the_mode_s_own(mode):
 
 def test_stages_must_hold_out_the_same_texts():
     for key, value in (("seed", 3), ("validation_fraction", 0.5)):
-        with pytest.raises(InputError, match=rf"divide the same texts .* ppo\.data\.{key} {value}"):
+        with pytest.raises(InputError, match=rf"divide texts .* ppo\.data\.{key} {value}"):
             load_config(CompareConfig, assignments=[f"ppo.data.{key}={value}"])
     assert load_config(CompareConfig, assignments=["ppo.data.limit=50"]).ppo.data.limit == 50
+    other = load_config(CompareConfig, assignments=["sft.data.source=unlabelled.jsonl"])
+    assert other.sft is not None
+    assert other.sft.data.source.endswith("/unlabelled.jsonl")
+
+
+def test_one_flag_changes_the_data_of_every_stage():
+    config = load_config(
+        CompareConfig,
+        assignments=["ppo.data={source: some/texts, split: test}", "ppo.data.limit=50"],
+    )
+    changed = config.use_data(source="reviews.csv", text_column="review", label_column=None)
+    assert changed.sft is not None
+    assert changed.train_rm is not None
+    for data in (changed.sft.data, changed.train_rm.data, changed.ppo.data):
+        assert data.source.endswith("/reviews.csv")
+        assert (data.text_column, data.label_column, data.split) == ("review", "label", None)
+    assert changed.ppo.data.limit == 50
+    assert config.use_data(source=None, text_column=None) == config
+
+
+def test_data_are_changed_only_in_stages_that_run():
+    given = ["sft=null", "policy=some/model"]
+    config = load_config(CompareConfig, assignments=given).use_data(source="reviews.csv")
+    assert config.sft is None
+    assert config.ppo.data.source.endswith("/reviews.csv")
+
+
+def test_data_that_are_none_are_refused_for_every_stage():
+    with pytest.raises(InputError, match=r"^sft\.data\.source: must be toy, a file"):
+        load_config(CompareConfig).use_data(source="no such: thing")
 
 
 def test_arms_whose_declared_contrasts_are_gone_get_the_default_ones():

@@ -69,8 +69,8 @@ def test_an_empty_section_in_the_file_can_be_filled_by_set(tmp_path):
 @pytest.mark.parametrize("word", ["on", "off", "yes", "no", "20:30", "y", "1:2:3"])
 def test_yaml_1_2_leaves_words_alone(tmp_path, word):
     assert read_yaml(write(tmp_path, f"source: {word}\n")) == {"source": word}
-    config = load_config(SftConfig, assignments=[OUTPUT, f"data.source={word}"])
-    assert config.data.source == word
+    config = load_config(SftConfig, assignments=[OUTPUT, f"data.text_column={word}"])
+    assert config.data.text_column == word
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001"])
@@ -158,7 +158,7 @@ positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 
 
 @given(
-    source=words,
+    column=words,
     policy=words.filter(lambda word: "\x00" not in word and not word.startswith("~")),
     mode=st.sampled_from([mode for mode in RewardMode if mode is not RewardMode.RLHF]),
     beta=st.none() | st.floats(0, 1),
@@ -168,14 +168,14 @@ positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
     seed=st.integers(0, 2**63),
 )
 def test_the_saved_configuration_loads_as_an_equal_one(
-    tmp_path_factory, source, policy, mode, beta, limit, rate, grad_norm, seed
+    tmp_path_factory, column, policy, mode, beta, limit, rate, grad_norm, seed
 ):
     config = validate(
         PpoConfig,
         {
             "policy": policy,
             "reward_model": "hub/id",
-            "data": {"source": source, "limit": limit},
+            "data": {"text_column": column, "limit": limit},
             "reward": {"mode": mode, "beta": beta},
             "ppo": {"learning_rate": rate, "max_grad_norm": grad_norm},
             "run": {"output": "somewhere", "seed": seed},

@@ -76,8 +76,8 @@ def test_an_unknown_key_in_a_list_element_names_its_place():
 
 
 def test_a_key_like_no_other_lists_the_valid_ones():
-    [line] = refuse(SftConfig, "data.zzz=1")
-    assert line.endswith("valid here: data.limit, data.seed, data.source, data.validation_fraction")
+    [line] = refuse(SftConfig, "run.zzz=1")
+    assert line.endswith("valid here: run.device, run.output, run.seed, run.threads")
 
 
 def test_a_key_that_is_no_word_is_refused():

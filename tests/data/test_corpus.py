@@ -1,5 +1,7 @@
 """The corpus: divided by the texts themselves, so that no run sees what another one held out."""
 
+import json
+
 import pytest
 
 from abcrl.config import DataConfig, InputError
@@ -14,14 +16,17 @@ def sides(loaded: Corpus) -> dict[str, str]:
     return train | validation
 
 
-def use_texts(monkeypatch, *examples: Example) -> None:
-    """Makes a source named `given` out of some texts."""
+@pytest.fixture
+def file_of(tmp_path):
+    """Returns a function that writes texts to a file and gives its configuration."""
 
-    def load(config: DataConfig) -> Corpus:
-        train, validation = corpus._divide(examples, config)
-        return Corpus(train, validation, corpus._fingerprint([*train, *validation]))
+    def write(*examples: Example, **options: object) -> DataConfig:
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        rows = [json.dumps({"text": one.text, "label": one.label}) + "\n" for one in examples]
+        file.write_text("".join(rows), encoding="utf-8")
+        return DataConfig.model_validate({"source": str(file), **options})
 
-    monkeypatch.setitem(corpus._SOURCES, "given", load)
+    return write
 
 
 def test_a_text_is_on_the_same_side_whatever_the_limit():
@@ -33,22 +38,33 @@ def test_a_text_is_on_the_same_side_whatever_the_limit():
     assert all(few[text] == many[text] for text in common)
 
 
-def test_copies_of_a_text_stay_on_one_side(monkeypatch):
+def test_copies_of_a_text_stay_on_one_side(file_of):
     examples = [Example(f"text {number % 40}", number % 2) for number in range(200)]
-    use_texts(monkeypatch, *examples)
-    loaded = load_corpus(DataConfig(source="given", validation_fraction=0.3))
+    loaded = load_corpus(file_of(*examples, validation_fraction=0.3), labelled=True)
     assert len(sides(loaded)) == 40
     assert len(loaded.train) + len(loaded.validation) == 200
     assert sorted(map(repr, [*loaded.train, *loaded.validation])) == sorted(map(repr, examples))
 
 
-def test_order_does_not_change_the_division(monkeypatch):
+def test_neither_order_nor_file_change_the_division(file_of):
     examples = [Example(f"text {number}", number % 2) for number in range(100)]
-    config = DataConfig(source="given", validation_fraction=0.3)
-    use_texts(monkeypatch, *examples)
-    forwards = sides(load_corpus(config))
-    use_texts(monkeypatch, *examples[::-1])
-    assert sides(load_corpus(config)) == forwards
+    forwards = sides(load_corpus(file_of(*examples, validation_fraction=0.3)))
+    backwards = sides(load_corpus(file_of(*examples[::-1], validation_fraction=0.3)))
+    assert forwards == backwards
+
+
+def test_a_smaller_limit_draws_some_of_the_same_texts_from_anywhere(file_of):
+    examples = [Example(f"text {number:03}", number % 2) for number in range(200)]
+
+    def drawn(limit: int, seed: int = 0) -> set[str]:
+        config = file_of(*examples, validation_fraction=0.3, limit=limit, seed=seed)
+        return set(sides(load_corpus(config)))
+
+    assert len(drawn(30)) == 30
+    assert drawn(30) < drawn(90)
+    assert drawn(30) != drawn(30, seed=1)
+    assert max(drawn(30)) > "text 100"  # not just the first
+    assert drawn(1000) == {example.text for example in examples}
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.3, 0.8])
@@ -57,18 +73,33 @@ def test_the_held_out_share_is_about_the_fraction(fraction):
     assert len(loaded.validation) / 2000 == pytest.approx(fraction, abs=0.05)
 
 
-def test_the_seed_changes_texts_and_division(monkeypatch):
+def test_the_seed_changes_texts_and_division(file_of):
     config = DataConfig(limit=100)
     assert load_corpus(config) == load_corpus(config)
     assert load_corpus(config.replace(seed=1)).fingerprint != load_corpus(config).fingerprint
-    use_texts(monkeypatch, *[Example(f"text {number}") for number in range(100)])
-    config = DataConfig(source="given", validation_fraction=0.3)
+    config = file_of(*[Example(f"text {number}") for number in range(100)], validation_fraction=0.3)
     assert sides(load_corpus(config)) != sides(load_corpus(config.replace(seed=1)))
+
+
+def test_labels_are_read_only_where_they_are_asked_for(file_of):
+    config = file_of(*[Example(f"text {number}", 7) for number in range(50)])
+    assert {example.label for example in load_corpus(config).train} == {None}
+    with pytest.raises(InputError, match="label must be 0 or 1, received 7"):
+        load_corpus(config, labelled=True)
+
+
+def test_blank_texts_are_left_out_and_counted(file_of):
+    texts = ["", " \n\t", "\u2028", *[f"text {number}" for number in range(50)]]
+    loaded = load_corpus(file_of(*map(Example, texts)))
+    assert len(loaded.train) + len(loaded.validation) == 50
+    assert loaded.blank == 3
+    with pytest.raises(InputError, match=r"data\.source: must hold .* but blank ones"):
+        load_corpus(file_of(Example(" "), Example("")))
 
 
 def test_the_fingerprint_knows_texts_labels_and_order():
     def fingerprint(*examples: Example) -> str:
-        return corpus._fingerprint(examples)
+        return corpus.fingerprint(examples)
 
     base = fingerprint(Example("a", 1), Example("b", 0))
     assert base == fingerprint(Example("a", 1), Example("b", 0))
@@ -93,13 +124,6 @@ def test_the_toy_corpus_knows_gold_scores_and_causal_words():
     loaded.require_labels()
 
 
-def test_an_unknown_source_is_refused():
-    with pytest.raises(InputError) as refused:
-        load_corpus(DataConfig(source="nonsense"))
-    assert str(refused.value).startswith("data.source: must be one of toy, received 'nonsense'")
-    assert len(str(refused.value).splitlines()) == 1
-
-
 @pytest.mark.parametrize(("fraction", "side"), [(1e-9, "validation"), (1 - 1e-9, "training")])
 def test_an_empty_side_is_refused(fraction, side):
     with pytest.raises(InputError, match=f"at least one {side} text") as refused:
@@ -114,18 +138,37 @@ BOTH = [Example("a", 0), Example("b", 1)]
 @pytest.mark.parametrize(
     ("train", "validation", "part", "received"),
     [
-        ([Example("a", 1), Example("b", 1)], BOTH, "training", "received 1;"),
-        (BOTH, [Example("c", 0)], "validation", "received 0;"),
-        ([Example("a"), Example("b")], BOTH, "training", "received None;"),
-        ([*BOTH, Example("c")], BOTH, "training", "received 0, 1, None;"),
-        ([*BOTH, Example("c", 2)], BOTH, "training", "received 0, 1, 2;"),
-        ([], BOTH, "training", "received none;"),
+        (
+            [Example("a", 1), Example("b", 1)],
+            BOTH,
+            "training",
+            "received 2 positive, 0 negative and 0 unlabelled;",
+        ),
+        (
+            BOTH,
+            [Example("c", 0)],
+            "validation",
+            "received 0 positive, 1 negative and 0 unlabelled;",
+        ),
+        (
+            [Example("a"), Example("b")],
+            BOTH,
+            "training",
+            "received 0 positive, 0 negative and 2 unlabelled;",
+        ),
+        (
+            [*BOTH, Example("c")],
+            BOTH,
+            "training",
+            "received 1 positive, 1 negative and 1 unlabelled;",
+        ),
+        ([], BOTH, "training", "received 0 positive, 0 negative and 0 unlabelled;"),
     ],
 )
 def test_texts_that_no_classifier_can_learn_from_are_refused(train, validation, part, received):
     with pytest.raises(InputError) as refused:
         Corpus(train, validation, fingerprint="").require_labels()
     message = str(refused.value)
-    assert message.startswith(f"data.source: the {part} texts must carry both labels 0 and 1")
+    assert message.startswith(f"data.source: the {part} texts must be of both classes")
     assert received in message
     assert len(message.splitlines()) == 1

@@ -1,6 +1,7 @@
 """sft and train-rm: what they train on, what they leave behind."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from abcrl.stages import sft as sft_stage
 from abcrl.stages import train_rm as train_rm_stage
 from abcrl.stages.reporter import SilentReporter
 from abcrl.stages.sft import run_sft
-from abcrl.stages.supervised import pad_right
+from abcrl.stages.supervised import Features, ReadableTexts, TextDataset, pad_right
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_reason, read_rows, read_status
 
@@ -40,8 +41,25 @@ def lengths(examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list
     return [len(encode_plain(tokenizer, example.text)) + 1 for example in examples]
 
 
+def sft_rows(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Features]:
+    """What SFT trains on."""
+    rows = TextDataset(ReadableTexts(examples, tokenizer, max_length), sft_stage._features)
+    return [rows[index] for index in range(len(rows))]
+
+
+def reward_model_rows(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: TrainRmConfig
+) -> list[Features]:
+    """What the reward model is trained on."""
+    texts = ReadableTexts(examples, tokenizer, config.training.max_length)
+    rows = TextDataset(texts, partial(train_rm_stage._features, examples, config))
+    return [rows[index] for index in range(len(rows))]
+
+
 def test_sft_ends_complete_texts_in_eos_and_cut_ones_without(tiny_tokenizer):
-    rows = sft_stage._features(EXAMPLES, tiny_tokenizer, 60)
+    rows = sft_rows(EXAMPLES, tiny_tokenizer, 60)
     eos = tiny_tokenizer.eos_token_id
     cut = 0
     for row, example, length in zip(rows, EXAMPLES, lengths(EXAMPLES, tiny_tokenizer), strict=True):
@@ -59,7 +77,7 @@ def test_the_reward_model_also_sees_texts_cut_to_the_lengths_of_ppo(tiny_runs, t
     config = tiny_runs.train_rm(
         Path("unused"), truncation__min_tokens=9, truncation__max_tokens=13, truncation__share=0.4
     )
-    rows = train_rm_stage._features(many, tiny_tokenizer, config)
+    rows = reward_model_rows(many, tiny_tokenizer, config)
     full = lengths(many, tiny_tokenizer)
     assert min(full) >= 13
     cut = [
@@ -78,7 +96,7 @@ def test_the_reward_model_also_sees_texts_cut_to_the_lengths_of_ppo(tiny_runs, t
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 40)])
 def test_the_share_of_cut_texts_is_kept(tiny_runs, tiny_tokenizer, share, expected):
     config = tiny_runs.train_rm(Path("unused"), truncation__share=share, training__max_length=96)
-    rows = train_rm_stage._features(EXAMPLES, tiny_tokenizer, config)
+    rows = reward_model_rows(EXAMPLES, tiny_tokenizer, config)
     whole = [min(length, 96) for length in lengths(EXAMPLES, tiny_tokenizer)]
     shorter = [len(row["input_ids"]) < n for row, n in zip(rows, whole, strict=True)]
     limits = [n for n in whole if n <= 22]
@@ -164,38 +182,15 @@ def test_the_score_is_the_difference_of_the_classifier_s_logits(tiny_runs):
 
 def test_sft_rows_have_their_names_and_steps(tiny_runs):
     rows = read_rows(tiny_runs.root / "sft", "metrics")
-    training, last = rows[:-1], rows[-1]
-    assert [row["step"] for row in training] == [5, 10, 15]
+    last = rows[-1]
+    assert [row["step"] for row in rows] == [5, 10, 15]
     names = {"step", "train/loss", "train/learning_rate", "train/grad_norm"}
-    assert all(row.keys() == names for row in training)
-    assert last.keys() == {"step", "eval/loss", "eval/perplexity"}
+    assert all(row.keys() == names for row in rows[:-1])
+    assert last.keys() == names | {"eval/loss", "eval/perplexity"}
     assert last["eval/perplexity"] == pytest.approx(2.718281828 ** last["eval/loss"], rel=1e-6)
-    assert training[-1]["train/loss"] < training[0]["train/loss"]
+    assert last["train/loss"] < rows[0]["train/loss"]
     # An untrained model is at log(400) = 5.99 nats.
     assert last["eval/loss"] < 5.5
-
-
-def test_reward_model_rows_have_their_names(tiny_runs):
-    rows = read_rows(tiny_runs.root / "reward-model", "metrics")
-    assert [row["step"] for row in rows] == [5, 10, 15, 15]
-    last = rows[-1]
-    assert last.keys() == {
-        "step",
-        "eval/accuracy",
-        "eval/accuracy_truncated",
-        "eval/score_mean",
-        "eval/score_std",
-        "credit/texts",
-        "credit/tokens",
-        "credit/effective_tokens",
-        "credit/first_token_share",
-        "credit/last_token_share",
-        "credit/causal_share",
-        "credit/causal_token_share",
-    }
-    assert 0 <= last["eval/accuracy"] <= 1
-    assert 1 <= last["credit/effective_tokens"] <= last["credit/tokens"] <= 80
-    assert last["credit/texts"] == 8
 
 
 def test_no_credit_is_reported_where_none_is_wanted(tiny_runs, tmp_path):

@@ -1,0 +1,143 @@
+"""The measurements on held-out texts that end `abcrl train-rm`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from abcrl.analysis.naive_bayes import NaiveBayes, fit_naive_bayes
+from abcrl.analysis.reward_quality import (
+    CreditSpread,
+    RewardModelQuality,
+    accuracy,
+    credit_spread,
+)
+from abcrl.config import TrainRmConfig
+from abcrl.data import Corpus, Example, truncation_length
+from abcrl.models import CaptureError, RewardModel, bos_prefix, tokens_in_spans
+
+from .reporter import Reporter
+from .supervised import ReadableTexts
+
+# Held-out texts that the accuracy is measured on.
+_HELD_OUT = 1024
+_BATCH = 64
+
+
+def fit_bag_of_words(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[int]], examples: Sequence[Example]
+) -> NaiveBayes:
+    """Returns naive Bayes on the texts that the reward model is trained on, as far as it reads.
+
+    Not on the truncations among them: those teach the reward model to score such texts, to a bag of
+    words they would only be less data.
+    """
+    return fit_naive_bayes(
+        (_visible_text(tokenizer, ids) for ids in texts),
+        (example.label == 1 for example in examples),
+    )
+
+
+def measure_quality(
+    reward_model: RewardModel,
+    bag: NaiveBayes,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus,
+    config: TrainRmConfig,
+    reporter: Reporter,
+) -> RewardModelQuality:
+    """Returns accuracy at both lengths, beside that of the bag, and how scores and credit spread.
+
+    Where the model's attention cannot be captured, the reporter is told and there is no credit.
+    """
+    credit = None
+    try:
+        credit = _measure_credit(reward_model, tokenizer, corpus, config)
+    except CaptureError as error:  # reward modes that need no attention can still use it
+        reporter.message(f"credit is not reported: {error}")
+    heldout = corpus.validation[:_HELD_OUT]
+    labels = torch.tensor([example.label for example in heldout]) == 1
+    limit = config.training.max_length
+    complete = list(ReadableTexts(heldout, tokenizer, limit))
+    truncated = _truncate(complete, config)
+    scores, _, _ = _score(reward_model, complete, with_attention=False)
+    scores_truncated, _, _ = _score(reward_model, truncated, with_attention=False)
+    all_fit = all(ids[-1] == tokenizer.eos_token_id for ids in complete)
+    return RewardModelQuality(
+        accuracy=accuracy(scores, labels),
+        accuracy_truncated=accuracy(scores_truncated, labels),
+        naive_bayes_accuracy=accuracy(_log_odds(bag, tokenizer, complete), labels),
+        naive_bayes_accuracy_truncated=accuracy(_log_odds(bag, tokenizer, truncated), labels),
+        cut_to=None if all_fit else limit,
+        score_mean=float(scores.mean()),
+        score_std=float(scores.std()),
+        credit=credit,
+    )
+
+
+def _truncate(rows: Sequence[list[int]], config: TrainRmConfig) -> list[list[int]]:
+    """Returns each row cut to a length that PPO produces."""
+    always = config.truncation.model_copy(update={"share": 1.0})
+    return [
+        ids[: truncation_length(always, seed=config.run.seed, index=index)]
+        for index, ids in enumerate(rows)
+    ]
+
+
+def _log_odds(
+    bag: NaiveBayes, tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]]
+) -> Tensor:
+    odds = [bag.log_odds(_visible_text(tokenizer, ids)) for ids in rows]
+    return torch.tensor(odds, dtype=torch.float64)
+
+
+def _visible_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Returns the text that ids stand for; BOS and EOS are no words."""
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _measure_credit(
+    reward_model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus,
+    config: TrainRmConfig,
+) -> CreditSpread | None:
+    """Returns how ABC credit spreads over complete held-out texts, BOS left out."""
+    examples = corpus.validation[: config.credit_texts]
+    if not examples:
+        return None
+    prefix = len(bos_prefix(tokenizer))
+    limit = config.training.max_length
+    rows = list(ReadableTexts(examples, tokenizer, limit))
+    _, mask, attention = _score(reward_model, rows, with_attention=True)
+    assert attention is not None
+    causal = None
+    if corpus.causal_spans is not None:
+        causal = torch.zeros(mask.shape, dtype=torch.bool)
+        for row, example in enumerate(examples):
+            spans = corpus.causal_spans(example.text)
+            tokens = tokens_in_spans(tokenizer, example.text, spans)[: mask.shape[1] - prefix]
+            causal[row, prefix : prefix + len(tokens)] = torch.tensor(tokens)
+        causal = causal[:, prefix:] & mask[:, prefix:]
+    return credit_spread(attention[:, prefix:], mask[:, prefix:], causal)
+
+
+def _score(
+    reward_model: RewardModel, rows: Sequence[list[int]], *, with_attention: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Returns scores [N], mask [N, T] and the scored position's attention [N, T], on the CPU."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+    scores, attention = [], []
+    device = reward_model.model.device
+    batches = zip(torch.split(ids, _BATCH), torch.split(mask, _BATCH), strict=True)
+    for batch, batch_mask in batches:
+        output = reward_model.score(
+            batch.to(device), batch_mask.to(device), with_attention=with_attention
+        )
+        scores.append(output.scores.cpu())
+        if output.attention is not None:
+            attention.append(output.attention.cpu())
+    return torch.cat(scores), mask, torch.cat(attention) if attention else None

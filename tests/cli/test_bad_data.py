@@ -1,0 +1,139 @@
+"""Bad data: one line with field or file:line, exit code 2, before any model, nothing left behind.
+
+The models named here do not exist: a command that asked for one first would say so instead.
+"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+OUT = ["--output", "run"]
+SFT = ["sft", "--model", "tiny", *OUT]
+TRAIN_RM = ["train-rm", "--model", "no/model", *OUT]
+PPO = ["ppo", "--policy", "no/policy", "--reward-model", "no/reward-model", *OUT]
+COMPARE = ["compare", *OUT]
+COMMANDS = {"sft": SFT, "train-rm": TRAIN_RM, "ppo": PPO, "compare": COMPARE}
+
+
+def lines(rows: Sequence[object]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+GOOD = lines([{"text": f"text {number}", "label": number % 2} for number in range(200)])
+
+BAD = {
+    "an empty file": ("f.jsonl", b"", "data.source: must hold at least two texts"),
+    "no rows but a header": ("f.csv", b"text,label\n", "data.source: must hold at least two texts"),
+    "blank texts": ("f.jsonl", lines([{"text": " ", "label": 0}] * 9), "data.source: must hold"),
+    "no such column": (
+        "f.jsonl",
+        lines([{"body": "a", "label": 0}]),
+        "data.text_column: must name",
+    ),
+    "a truncated .gz": ("f.jsonl.gz", gzip.compress(GOOD)[:400], "{file}: must be a whole gzip"),
+    "a broken JSON line": ("f.jsonl", GOOD + b'{"text": \n', "{file}:201: must be a JSON object"),
+    "a text that is none": ("f.jsonl", GOOD + lines([{"text": 5}]), "{file}:201: {must have}"),
+    "invalid UTF-8": ("f.jsonl", GOOD + b'{"text": "\xff"}\n', "{file}:201: must be UTF-8"),
+    "a damaged Parquet file": ("f.parquet", b"PAR1", "{file}: must be a whole Parquet file"),
+}
+
+
+def refuse(abcrl, *arguments: object) -> str:
+    """Returns the line, after checking the exit code and that no file came or went."""
+    before = sorted(Path().rglob("*"))
+    answer = abcrl(*arguments)
+    assert answer.code == 2, answer.errors
+    assert answer.exception is None
+    assert answer.output == ""
+    assert sorted(Path().rglob("*")) == before
+    return str(answer.line.removeprefix("abcrl: "))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_are_refused_in_one_line(abcrl, tmp_path, case, command):
+    name, content, expected = BAD[case]
+    Path(name).write_bytes(content)
+    line = refuse(abcrl, *COMMANDS[command], "--dataset", name)
+    if command in ("train-rm", "compare"):
+        expected = expected.replace("{must have}", "must have the field 'label'")
+    expected = expected.replace("{must have}", "text must be a string, received 5")
+    assert line.startswith(expected.replace("{file}", f"{tmp_path}/{name}"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_file_is_refused(abcrl, tmp_path, command):
+    line = refuse(abcrl, *COMMANDS[command], "--dataset", "absent/reviews.jsonl.gz")
+    assert line.startswith(f"data.source: the file must exist, received {tmp_path}/absent/reviews")
+
+
+@pytest.mark.parametrize("command", ["train-rm", "compare"])
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([1] * 200, "data.source: the training texts must be of both classes, received"),
+        ([0, 1, 2] * 70, "{file}:3: label must be 0 or 1, received 2;"),
+        ([None] * 200, "{file}:1: label must be 0 or 1, received None;"),
+    ],
+)
+def test_labels_that_no_classifier_can_learn_are_refused(
+    abcrl, tmp_path, command, labels, expected
+):
+    rows = [{"text": f"text {number}", "label": label} for number, label in enumerate(labels)]
+    Path("f.jsonl").write_bytes(lines(rows))
+    line = refuse(abcrl, *COMMANDS[command], "--dataset", "f.jsonl")
+    assert line.startswith(expected.replace("{file}", f"{tmp_path}/f.jsonl"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_column_that_is_not_there_is_refused_by_its_flag(abcrl, command):
+    Path("f.jsonl").write_bytes(GOOD)
+    line = refuse(abcrl, *COMMANDS[command], "--dataset", "f.jsonl", "--text-column", "review")
+    assert line.startswith("data.text_column: must name a column of ")
+    assert line.endswith("there are text, label; choose one with --text-column")
+
+
+def test_texts_too_short_for_a_prompt_are_refused_before_anything_is_trained(abcrl):
+    Path("f.jsonl").write_bytes(GOOD)
+    line = refuse(abcrl, *COMPARE, "--dataset", "f.jsonl", "--set", "ppo.prompt.min_characters=500")
+    assert line.startswith("prompt.min_characters: some text must be longer than 500 characters")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (["sft", "--dataset", "nobody/nothing", *OUT], "data.source"),
+        (["sft", "--model", "nobody/nothing", "--set", "data.limit=50", *OUT], "model.base"),
+        (["train-rm", "--model", "nobody/nothing", "--set", "data.limit=400", *OUT], "model"),
+        (["compare", "--dataset", "nobody/nothing", *OUT], "data.source"),
+        (["compare", "--set", "sft.model.base=nobody/nothing", *OUT], "sft.model.base"),
+    ],
+)
+def test_a_hub_id_without_network_is_refused_soon(tmp_path, arguments, key):
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
+    environment = {**os.environ, **nowhere}
+    environment.pop("HF_HUB_OFFLINE", None)
+    started = time.monotonic()
+    answer = subprocess.run(
+        [Path(sys.executable).with_name("abcrl"), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 2, answer.stderr
+    [line] = answer.stderr.splitlines()
+    assert line.startswith(f"abcrl: {key}: must be ")
+    assert "received" in line
+    assert "nobody/nothing" in line
+    assert not (tmp_path / "run").exists()
+    assert time.monotonic() - started < 40  # the libraries alone would try for minutes
