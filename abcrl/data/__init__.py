@@ -4,7 +4,7 @@ Receives tokenizers, loads none.
 """
 
 from .corpus import Corpus, load_corpus, require_source
-from .prompts import Prompt, PromptSource, prompt_texts
+from .prompts import Prompt, PromptPool, PromptSource, prompt_texts
 from .records import Example
 from .truncation import truncation_length
 
@@ -12,6 +12,7 @@ __all__ = [
     "Corpus",
     "Example",
     "Prompt",
+    "PromptPool",
     "PromptSource",
     "load_corpus",
     "prompt_texts",

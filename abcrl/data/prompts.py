@@ -40,42 +40,35 @@ def prompt_texts(examples: Sequence[Example], config: PromptConfig) -> list[str]
     return texts
 
 
-class PromptSource:
-    """An endless sequence of prompts: a fresh shuffle of the texts per epoch.
-
-    Prompt `n` is a function of (texts, configuration, seed, stream, n) alone, so it does not
-    depend on batch sizes, on what was drawn before, or on where a run was resumed.
-    """
+class PromptPool:
+    """The texts that give a prompt, and how it is cut from them."""
 
     def __init__(
         self,
         examples: Sequence[Example],
-        encode: Callable[[str], list[int]],
+        encode: Callable[[list[str]], list[list[int]]],
         config: PromptConfig,
         *,
         prefix: tuple[int, ...] = (),
-        seed: int,
-        stream: str,
     ) -> None:
         """Selects the texts that are long enough.
 
         Args:
             examples: The texts.
-            encode: Text to ids without special tokens.
+            encode: Texts to ids without special tokens.
             config: How long prompts are, and which texts give one.
             prefix: Ids that begin every prompt and do not count towards its length, e.g. BOS.
-            seed: Seed of order and lengths.
-            stream: Name of the random stream; two sources of one run use two names.
 
         Raises:
             InputError: No text is, in characters or in tokens.
         """
-        # A text that is this long has enough tokens; so only short ones have to be encoded here.
+        texts = prompt_texts(examples, config)
+        # A text of so many characters has enough tokens; so only short ones have to be encoded.
         surely = _CHARACTERS_PER_TOKEN * config.min_tokens
+        short = [text for text in texts if len(text) < surely]
+        lengths = dict(zip(short, map(len, encode(short)) if short else (), strict=True))
         self._texts = [
-            text
-            for text in prompt_texts(examples, config)
-            if len(text) >= surely or len(encode(text)) >= config.min_tokens
+            text for text in texts if lengths.get(text, config.min_tokens) >= config.min_tokens
         ]
         if not self._texts:
             raise InputError(
@@ -83,30 +76,53 @@ class PromptSource:
                 f"of {len(examples)} does; lower it"
             )
         self._encode = encode
-        self._prefix = prefix
         self._config = config
+        self._prefix = prefix
+
+    def __len__(self) -> int:
+        """Number of texts that give a prompt; beyond it texts come again."""
+        return len(self._texts)
+
+    def cut(self, number: int, draw: random.Random) -> tuple[int, ...]:
+        """Returns a prompt, of a length that is drawn, from the beginning of one of the texts."""
+        length = draw.randint(self._config.min_tokens, self._config.max_tokens)
+        [ids] = self._encode([self._texts[number]])
+        return (*self._prefix, *ids[:length])
+
+
+class PromptSource:
+    """An endless sequence of prompts: a fresh shuffle of the texts per epoch.
+
+    Prompt `n` is a function of (texts, configuration, seed, stream, n) alone, so it does not
+    depend on batch sizes, on what was drawn before, or on where a run was resumed.
+    """
+
+    def __init__(self, pool: PromptPool, *, seed: int, stream: str) -> None:
+        """Takes the texts, the seed of order and lengths, and a name for the random stream.
+
+        Two sources of one run use two names.
+        """
+        self._pool = pool
         self._seed = seed
         self._stream = stream
         self._order: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
-        """Number of texts that give a prompt; beyond it texts come again."""
-        return len(self._texts)
+        """Number of prompts before a text comes again."""
+        return len(self._pool)
 
     def take(self, start: int, count: int) -> list[Prompt]:
         """Returns prompts start .. start + count - 1 of the sequence."""
         return [self._prompt(index) for index in range(start, start + count)]
 
     def _prompt(self, index: int) -> Prompt:
-        epoch, position = divmod(index, len(self._texts))
-        text = self._texts[self._epoch_order(epoch)[position]]
+        epoch, position = divmod(index, len(self._pool))
         draw = random.Random(stream_seed(self._seed, f"{self._stream}-length", index))
-        length = draw.randint(self._config.min_tokens, self._config.max_tokens)
-        return Prompt(index=index, ids=(*self._prefix, *self._encode(text)[:length]))
+        return Prompt(index, self._pool.cut(self._epoch_order(epoch)[position], draw))
 
     def _epoch_order(self, epoch: int) -> list[int]:
         if self._order[0] != epoch:
-            order = list(range(len(self._texts)))
+            order = list(range(len(self._pool)))
             random.Random(stream_seed(self._seed, f"{self._stream}-order", epoch)).shuffle(order)
             self._order = (epoch, order)
         return self._order[1]

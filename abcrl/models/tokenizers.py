@@ -133,11 +133,6 @@ def shares_ids(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenize
     return policy.get_vocab().items() <= reward_model.get_vocab().items()
 
 
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Returns the ids of a text, with BOS exactly once where the tokenizer puts one, and no EOS."""
-    return [*bos_prefix(tokenizer), *encode_plain(tokenizer, text)]
-
-
 def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Returns `encode_plain` of each text, faster than one by one."""
     ids: list[list[int]] = tokenizer(texts, **_PLAIN)["input_ids"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from accelerate import Accelerator
 from safetensors.torch import save_file
@@ -12,11 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, PromptSource
-from abcrl.models import (
-    bos_prefix,
-    encode_plain,
-)
+from abcrl.data import Corpus, PromptPool, PromptSource
+from abcrl.models import bos_prefix, encode_batch
 from abcrl.rl.actors import Actors, load_actors, require_evidence
 from abcrl.rl.calibration import calibrate_offset
 from abcrl.rl.evaluation import Evaluator
@@ -58,12 +56,12 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     corpus = read_corpus(config.data, reporter)
     actors, tokenizer = load_actors(config, device)
     require_evidence(config, actors)
-    _require_prompts(config, corpus, tokenizer)  # while nothing is written
+    texts = _select_texts(config, corpus, tokenizer)  # while nothing is written
     environment = describe_environment(
         device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
     )
     with RunFolder.create(output, config, environment) as folder:
-        training = _Training(config, corpus, actors, tokenizer, folder, reporter)
+        training = _Training(config, texts, actors, tokenizer, folder, reporter)
         before = training.evaluate_start()
         after = training.run()
         final = output / "final"
@@ -73,19 +71,35 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     return PpoResult(final, before, after)
 
 
-def _require_prompts(config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses texts that give too few prompts to train on or to evaluate with.
+class _Texts(NamedTuple):
+    """What a run takes from the corpus."""
+
+    train: PromptPool
+    heldout: PromptPool
+    gold_score: Callable[[str], float] | None
+
+
+def _select_texts(config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> _Texts:
+    """Returns the texts that give prompts.
 
     Raises:
-        InputError: No text to train on gives a prompt, or fewer than two held-out ones.
+        InputError: No text to train on gives one, or fewer than two held-out ones.
     """
-    _prompt_source(config, corpus, tokenizer, "train")
-    heldout = len(_prompt_source(config, corpus, tokenizer, "validation"))
-    if heldout < 2:
+    train, heldout = (
+        PromptPool(
+            examples,
+            partial(encode_batch, tokenizer),
+            config.prompt,
+            prefix=tuple(bos_prefix(tokenizer)),
+        )
+        for examples in (corpus.train, corpus.validation)
+    )
+    if len(heldout) < 2:
         raise InputError(
             f"data.validation_fraction: must leave at least two held-out texts that give a prompt, "
-            f"received {heldout}; give more texts or a larger fraction"
+            f"received {len(heldout)}; give more texts or a larger fraction"
         )
+    return _Texts(train, heldout, corpus.gold_score)
 
 
 class _Training:
@@ -94,7 +108,7 @@ class _Training:
     def __init__(
         self,
         config: PpoConfig,
-        corpus: Corpus,
+        texts: _Texts,
         actors: Actors,
         tokenizer: PreTrainedTokenizerBase,
         folder: RunFolder,
@@ -104,7 +118,7 @@ class _Training:
         self._actors = actors
         self._folder = folder
         self._reporter = reporter
-        self._prompts = _prompt_source(config, corpus, tokenizer, "train")
+        self._prompts = PromptSource(texts.train, seed=config.run.seed, stream="train-prompts")
         self._draws = SharedDraws(config.response, seed=config.run.seed, stream="response")
         self._controller = KlController(config.kl)
         self._updater = PolicyUpdater(
@@ -114,21 +128,23 @@ class _Training:
             config.response,
             eos_token_id=actors.eos_token_id,
         )
-        self._offset = _calibrated_offset(config, corpus, actors, tokenizer)
-        heldout = _prompt_source(config, corpus, tokenizer, "validation")
-        if len(heldout) < config.evaluation.prompts:
+        self._offset = _calibrated_offset(config, texts.train, actors)
+        # No text twice: the standard errors are those of independent prompts.
+        prompts = min(config.evaluation.prompts, len(texts.heldout))
+        if prompts < config.evaluation.prompts:
             reporter.message(
-                f"evaluation: {len(heldout)} held-out prompts instead of "
-                f"{config.evaluation.prompts}, as no more held-out texts give one"
+                f"evaluation: {prompts} held-out prompts instead of {config.evaluation.prompts}, "
+                f"as no more held-out texts give one"
             )
+        # The same for every seed of the run.
+        heldout = PromptSource(texts.heldout, seed=config.data.seed, stream="validation-prompts")
         self._evaluator = Evaluator(
-            # No text twice: the standard errors are those of independent prompts.
-            prompts=heldout.take(0, min(config.evaluation.prompts, len(heldout))),
+            prompts=heldout.take(0, prompts),
             draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
             settings=config,
             score_offset=self._offset,
             decode=_decoder(tokenizer),
-            gold_score=corpus.gold_score,
+            gold_score=texts.gold_score,
         )
 
     def run(self) -> Metrics:
@@ -220,33 +236,9 @@ class _Training:
         return speed
 
 
-def _prompt_source(
-    config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, part: str
-) -> PromptSource:
-    """Training prompts follow the run's seed; held-out ones are the same for every seed."""
-    heldout = part == "validation"
-    return PromptSource(
-        corpus.validation if heldout else corpus.train,
-        partial(encode_plain, tokenizer),
-        config.prompt,
-        prefix=tuple(bos_prefix(tokenizer)),
-        seed=config.data.seed if heldout else config.run.seed,
-        stream=f"{part}-prompts",
-    )
-
-
-def _calibrated_offset(
-    config: PpoConfig, corpus: Corpus, actors: Actors, tokenizer: PreTrainedTokenizerBase
-) -> float:
+def _calibrated_offset(config: PpoConfig, texts: PromptPool, actors: Actors) -> float:
     """The offset belongs to data and models, so it is drawn by the data's seed."""
-    prompts = PromptSource(
-        corpus.train,
-        partial(encode_plain, tokenizer),
-        config.prompt,
-        prefix=tuple(bos_prefix(tokenizer)),
-        seed=config.data.seed,
-        stream="calibration-prompts",
-    )
+    prompts = PromptSource(texts, seed=config.data.seed, stream="calibration-prompts")
     draws = SharedDraws(config.response, seed=config.data.seed, stream="calibration")
     return calibrate_offset(actors, prompts, draws, config)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abcrl.config import InputError, PromptConfig
-from abcrl.data import Example, Prompt, PromptSource
+from abcrl.data import Example, Prompt, PromptPool, PromptSource
 
 # Twelve texts of 30 to 41 different characters; ids are the characters' numbers.
 TEXTS = [Example("".join(chr(200 * row + k) for k in range(1, 31 + row))) for row in range(1, 13)]
@@ -15,6 +15,10 @@ TEXTS = [Example("".join(chr(200 * row + k) for k in range(1, 31 + row))) for ro
 
 def encode(text: str) -> list[int]:
     return [ord(character) for character in text]
+
+
+def encode_all(texts: list[str]) -> list[list[int]]:
+    return [encode(text) for text in texts]
 
 
 def source(
@@ -28,7 +32,8 @@ def source(
     stream: str = "prompts",
 ) -> PromptSource:
     config = PromptConfig(min_tokens=shortest, max_tokens=longest, min_characters=min_characters)
-    return PromptSource(texts, encode, config, prefix=prefix, seed=seed, stream=stream)
+    pool = PromptPool(texts, encode_all, config, prefix=prefix)
+    return PromptSource(pool, seed=seed, stream=stream)
 
 
 def text_of(prompt: Prompt) -> int:
@@ -104,3 +109,33 @@ def test_no_text_long_enough_is_refused():
 def test_no_texts_at_all_are_refused():
     with pytest.raises(InputError, match="none of 0 is"):
         source([])
+
+
+def test_texts_of_too_few_tokens_give_no_prompt():
+    def words(texts: list[str]) -> list[list[int]]:
+        return [[len(word) for word in text.split()] for text in texts]
+
+    texts = [Example(text) for text in ("one two three", "one two", "\x00", "onetwothree", "")]
+    config = PromptConfig(min_tokens=2, max_tokens=3, min_characters=0)
+    pool = PromptPool(texts, words, config)
+    assert len(pool) == 2
+    assert {prompt.ids[:2] for prompt in PromptSource(pool, seed=0, stream="s").take(0, 20)} == {
+        (3, 3)
+    }
+    with pytest.raises(InputError, match=r"^prompt.min_tokens: some text must have at least 4"):
+        PromptPool(texts, words, config.replace(min_tokens=4, max_tokens=4))
+
+
+def test_long_texts_are_not_encoded_before_they_are_drawn():
+    asked = []
+
+    def counting(texts: list[str]) -> list[list[int]]:
+        asked.extend(texts)
+        return encode_all(texts)
+
+    texts = [Example("short text"), *(Example(f"{number}" + "x" * 300) for number in range(50))]
+    config = PromptConfig(min_tokens=2, max_tokens=3, min_characters=0)
+    pool = PromptPool(texts, counting, config)
+    assert asked == ["short text"]
+    PromptSource(pool, seed=0, stream="s").take(0, 5)
+    assert len(asked) == 6

@@ -15,10 +15,11 @@ from abcrl.config import InputError
 from abcrl.models.tokenizers import (
     add_pad_token,
     bos_prefix,
+    encode_batch,
     encode_plain,
-    encode_text,
     load_tokenizer,
     shares_ids,
+    tokenizer_identity,
     tokens_in_spans,
     train_tokenizer,
 )
@@ -62,15 +63,15 @@ def test_pad_end_of_text_and_vocabulary_size(tiny_tokenizer: PreTrainedTokenizer
 
 
 @pytest.mark.parametrize("special", ["<|endoftext|>", "<|pad|>"])
-@pytest.mark.parametrize("encode", [encode_plain, encode_text])
 def test_a_special_token_spelled_out_in_a_text_stays_text(
-    tiny_tokenizer: PreTrainedTokenizerBase, tmp_path, encode, special
+    tiny_tokenizer: PreTrainedTokenizerBase, tmp_path, special
 ):
     tiny_tokenizer.save_pretrained(tmp_path)
     text = f"good{special} plot {special}"
     for tokenizer in (tiny_tokenizer, load_tokenizer(str(tmp_path), "policy")):
         assert special in tokenizer.get_vocab()
-        ids = encode(tokenizer, text)
+        ids = encode_plain(tokenizer, text)
+        assert encode_batch(tokenizer, ["a", text]) == [encode_plain(tokenizer, "a"), ids]
         assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & set(ids)
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
@@ -81,7 +82,6 @@ def test_bos_is_put_once_where_the_template_has_it(tiny_tokenizer: PreTrainedTok
 
     assert bos_prefix(tokenizer) == [tokenizer.bos_token_id]
     assert encode_plain(tokenizer, "good plot") == plain
-    assert encode_text(tokenizer, "good plot") == [tokenizer.bos_token_id, *plain]
 
 
 @pytest.mark.parametrize("template", ["$A", "$A <|endoftext|>", "<|pad|> $A"])
@@ -91,7 +91,6 @@ def test_nothing_is_put_where_the_template_has_no_bos(
     # Here BOS and EOS are one token: one that is appended must not be taken for BOS.
     tokenizer = with_template(tiny_tokenizer, template)
     assert bos_prefix(tokenizer) == []
-    assert encode_text(tokenizer, "good plot") == encode_plain(tiny_tokenizer, "good plot")
 
 
 def test_a_tokenizer_in_gpt2_style_puts_no_bos(tiny_tokenizer: PreTrainedTokenizerBase):
@@ -199,7 +198,7 @@ def assert_usable(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     assert again.get_vocab() == tokenizer.get_vocab()
     text = f" was not . it 's naïve 🙂 {tokenizer.eos_token} "
     for one in (tokenizer, again):
-        ids = encode_text(one, text)
+        ids = encode_plain(one, text)
         assert not {one.eos_token_id, one.pad_token_id} & set(ids)
         assert one.decode(ids, skip_special_tokens=True) == text
         assert one.decode([one.eos_token_id], skip_special_tokens=True) == ""
@@ -302,3 +301,12 @@ def test_half_of_a_vocabulary_is_refused(tmp_path):
     backend.model.save(str(tmp_path))
     (tmp_path / "merges.txt").unlink()
     assert refuse(tmp_path).startswith("model.tokenizer: must ")
+
+
+def test_the_identity_of_a_tokenizer_is_all_that_its_ids_follow_from():
+    tokenizer = train_tokenizer(TEXTS, 270)
+    assert tokenizer_identity(tokenizer) == tokenizer_identity(train_tokenizer(TEXTS, 270))
+    encode_batch(tokenizer, ["the plot"])
+    assert tokenizer_identity(tokenizer) == tokenizer_identity(copy.deepcopy(tokenizer))
+    others = [train_tokenizer(TEXTS, 265), train_tokenizer(["Other words altogether. "] * 3, 270)]
+    assert len({tokenizer_identity(one) for one in (tokenizer, *others)}) == 3

@@ -234,7 +234,7 @@ def test_models_with_different_tokenizers_are_refused(tiny_runs, tmp_path):
             "response.cap_high: prompt and response must fit the context of policy, 96 tokens, "
             "received 97 in all; lower response.cap_high",
         ),
-        ({"data__source": "nosuch"}, "data.source: must be one of toy, received 'nosuch'"),
+        ({"data__source": "/no/such.csv"}, "data.source: the file must exist, received /no/such"),
         ({"run__device": "cuda:77"}, "device: must be there, received cuda:77"),
         ({"policy": "/absent"}, "policy: must be a model folder with a config.json"),
         ({"reward_model": "/absent"}, "reward_model: must be a model folder with a config.json"),
