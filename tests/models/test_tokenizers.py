@@ -210,7 +210,7 @@ def assert_usable(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 @pytest.mark.skipif(not GPT2.is_dir(), reason=f"GPT-2's vocabulary, {GPT2}, is absent")
 def test_gpt2_s_vocabulary_alone_gives_gpt2_s_ids(tmp_path):
     tokenizer = load_tokenizer(str(GPT2), "model.tokenizer")
-    assert encode_text(tokenizer, "Hello world") == [15496, 995]
+    assert encode_plain(tokenizer, "Hello world") == [15496, 995]
     assert tokenizer.eos_token == "<|endoftext|>"
     assert tokenizer.eos_token_id == tokenizer.bos_token_id == 50256
     assert len(tokenizer) == 50257
@@ -230,7 +230,8 @@ def test_a_vocabulary_in_gpt2_s_style_is_enough(tmp_path, end):
     tokenizer = load_tokenizer(str(tmp_path / "bpe"), "model.tokenizer")
     assert tokenizer.get_vocab() == backend.get_vocab()
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == (end, 0)
-    assert encode_text(tokenizer, "good plot") == backend.encode("good plot").ids
+    ids = [*bos_prefix(tokenizer), *encode_plain(tokenizer, "good plot")]
+    assert ids == backend.encode("good plot").ids
     assert_usable(tokenizer, tmp_path / "saved")
 
 

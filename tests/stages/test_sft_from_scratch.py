@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abcrl.config import CompareConfig, InputError, SftConfig, load_config, to_yaml
-from abcrl.models import encode_text, load_tokenizer
+from abcrl.models import encode_plain, load_tokenizer
 from abcrl.stages.plan import require_inputs
 from abcrl.stages.reporter import SilentReporter
 from abcrl.stages.sft import run_sft
@@ -96,7 +96,7 @@ def test_a_loaded_tokenizer_is_the_model_s(tiny_runs, tmp_path, bpe):
     assert model.config.pad_token_id == tokenizer.pad_token_id
     assert model.config.eos_token_id == tokenizer.eos_token_id
     text = " it 's , so "
-    assert tokenizer.decode(encode_text(tokenizer, text)) == text
+    assert tokenizer.decode(encode_plain(tokenizer, text)) == text
 
 
 def test_a_pad_token_has_its_row_before_training_starts(tiny_runs, tmp_path, bpe):
