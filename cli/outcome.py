@@ -1,52 +1,111 @@
-"""How a command ends: the one error printer, and the exit codes."""
+"""How a command ends: the one error printer, the exit codes, and the signals that stop it."""
 
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
 
 import typer
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130
 
+_REPEAT_SECONDS = 0.5
+
 
 @contextmanager
 def exit_codes(*, debug: bool) -> Iterator[None]:
     """Turns errors into one line on stderr and an exit code: 2 bad input, 1 failed, 130 stopped."""
-    from abcrl.config import InputError, RunFailedError
-
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    stop = _Stop()
     try:
-        yield
-    except InputError as error:
-        _end(error, str(error), BAD_INPUT, debug=debug)
-    except RunFailedError as error:
-        _end(error, f"the run failed: {error}", FAILED, debug=debug)
-    except KeyboardInterrupt as error:
-        _end(error, "interrupted", INTERRUPTED, debug=debug)
+        with stop:
+            yield
     except typer.Exit:
         raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        _end(error, f"internal error: {reason}; --debug shows more", FAILED, debug=debug)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    except (Exception, KeyboardInterrupt) as error:
+        if stop.asked or isinstance(error, KeyboardInterrupt):
+            _end("interrupted", INTERRUPTED)
+        if debug:
+            traceback.print_exception(error)
+        _end(*_explain(error))
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's form
-    """Ends the run in the same orderly way as Ctrl-C."""
-    raise KeyboardInterrupt
+class _Stop:
+    """Turns Ctrl-C, SIGTERM and SIGHUP into a KeyboardInterrupt that arrives.
+
+    Libraries may swallow the exception or turn it into another, most of all while they are being
+    imported. So it is raised again until this context is left, and whatever leaves it then counts.
+    A signal that was ignored when the command began stays ignored, as `nohup` wants it.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        numbers = [
+            getattr(signal, name)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP")
+            if hasattr(signal, name)  # Windows has no SIGHUP
+        ]
+        self._previous = {number: signal.getsignal(number) for number in numbers}
+
+    def __enter__(self) -> Self:
+        for number, handler in self._previous.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.asked and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        for number, handler in self._previous.items():
+            # Nothing is left to stop: another Ctrl-C would only put a traceback over the end.
+            signal.signal(number, signal.SIG_IGN if self.asked else handler or signal.SIG_DFL)
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if not self.asked:
+            self.asked = True
+            sys.unraisablehook = _pass_over_interrupts
+            if hasattr(signal, "setitimer"):
+                signal.signal(signal.SIGALRM, self._interrupt)
+                signal.setitimer(signal.ITIMER_REAL, _REPEAT_SECONDS, _REPEAT_SECONDS)
+        # One that is on its way may be writing a status: asking again must not disturb that.
+        if not isinstance(sys.exception(), KeyboardInterrupt):
+            raise KeyboardInterrupt
 
 
-def _end(error: BaseException, message: str, code: int, *, debug: bool) -> None:
-    if debug and code != INTERRUPTED:
-        traceback.print_exception(error)
-    for line in message.split("\n"):  # splitlines would also break at what `_printable` escapes
-        sys.stderr.write(f"abcrl: {_printable(line)}\n")
+def _pass_over_interrupts(swallowed: "UnraisableHookArgs") -> None:
+    if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(swallowed)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Returns what to print and the exit code."""
+    from abcrl.config.errors import InputError, RunFailedError
+
+    if isinstance(error, InputError):
+        return str(error), BAD_INPUT
+    if isinstance(error, RunFailedError):
+        return f"the run failed: {error}", FAILED
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"internal error: {reason}; --debug shows more", FAILED
+
+
+def _end(message: str, code: int) -> None:
+    with suppress(OSError):  # the terminal may be gone, which is why the command ends
+        for line in message.split("\n"):  # splitlines would also break at what `_printable` escapes
+            sys.stderr.write(f"abcrl: {_printable(line)}\n")
     raise typer.Exit(code)
 
 

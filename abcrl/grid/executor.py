@@ -1,34 +1,25 @@
-"""Runs tasks in local processes, a few at a time: one fresh process for each task.
+"""Runs tasks in local processes, a few at a time: one fresh process for each task."""
 
-Processes come from a fork server where the platform has one. Importing torch and transformers
-costs 3 to 5 seconds, which a spawned process pays every time; the server imports them once and
-each worker is forked from it. A worker is as clean as a spawned one: the server has imported
-modules and done nothing else, so no state of the caller, of another task, of a random generator or
-of a GPU reaches it. The result of a task therefore depends neither on `jobs` nor on its neighbours.
-(Forking the caller itself would copy its threads' locks and its GPU context: never that.)
-"""
-
-import multiprocessing
 import signal
-import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import connection, context
 from multiprocessing.process import BaseProcess
 
 from abcrl.config.errors import RunFailedError
 
+from . import signals
+from .server import Context, choose_context, end_server
 from .tasks import GridProgress, Task, TaskResult
 from .worker import Assignment, assign, work
 
 POLL_SECONDS = 0.25
 """The watcher is called at least about this often."""
-
-_Context = context.ForkServerContext | context.SpawnContext
+HURRIED_SECONDS = 1.0
+"""What a second Ctrl-C leaves of the grace period; wrappers that pass signals on send it twice."""
 
 
 def run_tasks(
@@ -43,7 +34,8 @@ def run_tasks(
 
     A task that fails, by an exception, `sys.exit`, a signal or `os._exit`, fails alone: the others
     run on. When this call is left early, by Ctrl-C or by an exception of the watcher, the workers
-    are stopped (SIGTERM, after the grace period SIGKILL) and joined before the exception goes on.
+    are stopped and joined before the exception goes on: by SIGTERM, which the task meets as a
+    KeyboardInterrupt, and after the grace period, which a second Ctrl-C cuts short, by SIGKILL.
     Workers ignore the terminal's Ctrl-C and end with the parent, even on `kill -9`.
 
     Args:
@@ -53,7 +45,8 @@ def run_tasks(
             at import that a fork cannot carry over (threads, a GPU context); one that is missing
             is skipped. In force from the first grid of the calling process on.
         watch: Called in this thread about four times a second and after every change.
-        grace_seconds: Time that workers have after SIGTERM, say to write a checkpoint.
+        grace_seconds: Time that workers have after SIGTERM, to come back from one long operation
+            and to write how they ended.
 
     Raises:
         ValueError: jobs below 1, a repeated key, a call that cannot be sent.
@@ -69,8 +62,8 @@ def run_tasks(
             under_way = tuple(worker.key for worker in running)
             watch(GridProgress(tuple(key for key, _ in waiting), under_way, tuple(results)))
 
-    started_from = _choose_context(preload)
     try:
+        started_from = choose_context([work.__module__, *preload])
         while waiting or running:
             while waiting and len(running) < jobs:
                 running.append(_Worker.start(started_from, *waiting.popleft()))
@@ -80,6 +73,10 @@ def run_tasks(
                 running.remove(worker)
                 results.append(worker.finish())
         report()
+    except KeyboardInterrupt:
+        if not running:
+            end_server()
+        raise
     finally:
         _stop(running, grace_seconds)
     by_key = {result.key: result for result in results}
@@ -96,12 +93,15 @@ class _Worker:
     started: float
 
     @classmethod
-    def start(cls, started_from: _Context, key: str, assignment: Assignment) -> "_Worker":
+    def start(cls, started_from: Context, key: str, assignment: Assignment) -> "_Worker":
         outcome, sender = started_from.Pipe(duplex=False)
         # Not a daemon: data loaders inside a task may start processes of their own.
         process = started_from.Process(target=work, args=(assignment, sender), name=key)
+        # A spawned process prints no KeyboardInterrupt while it imports; SIGTERM just ends it then.
+        spawned = isinstance(started_from, context.SpawnContext)
         try:
-            process.start()
+            with signals.blocked(signals.FROM_TERMINAL) if spawned else nullcontext():
+                process.start()
         except (EOFError, ConnectionError) as error:
             outcome.close()
             raise RunFailedError(
@@ -147,46 +147,24 @@ def _describe_exit(code: int | None) -> str:
 
 
 def _stop(workers: Collection[_Worker], grace_seconds: float) -> None:
-    deadline = time.monotonic() + grace_seconds
-    for worker in workers:
-        worker.process.terminate()
+    """Ends and joins the workers; a Ctrl-C to this process cuts the grace period short."""
+    begun = time.monotonic()
+    alive = list(workers)
     try:
-        for worker in workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-    finally:  # also when a second Ctrl-C cuts the grace period short
-        for worker in workers:
-            if worker.process.is_alive():
+        with signals.held_back() as arrived:
+            while alive and time.monotonic() < begun + grace_seconds:
+                for worker in alive:  # again and again: a library may swallow KeyboardInterrupt
+                    worker.process.terminate()
+                connection.wait([worker.process.sentinel for worker in alive], POLL_SECONDS)
+                alive = [worker for worker in alive if worker.process.is_alive()]
+                if signal.SIGINT in arrived:
+                    grace_seconds = min(grace_seconds, HURRIED_SECONDS)
+            for worker in alive:
                 worker.process.kill()
                 worker.process.join()
-            worker.close()
-
-
-def _choose_context(preload: Sequence[str]) -> _Context:
-    # macOS has a fork server too, but its system frameworks do not survive a fork.
-    available = multiprocessing.get_all_start_methods()
-    if "forkserver" not in available or sys.platform == "darwin":
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver  # absent on Windows
-
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([work.__module__, *preload])
-    with _interrupts_ignored():
-        # The server and its children inherit this: none of them prints a KeyboardInterrupt, not
-        # even while it is still importing.
-        forkserver.ensure_running()
-    return server
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may touch signals
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
     finally:
-        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
+        for worker in workers:
+            worker.close()
 
 
 def _require_sound(tasks: Sequence[Task], jobs: int) -> None:

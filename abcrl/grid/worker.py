@@ -8,7 +8,6 @@ import io
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import threading
 import traceback
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from abcrl.config.errors import InputError, RunFailedError
 
+from . import signals
 from .tasks import Task
 
 ORPHANED = 113
@@ -56,17 +56,18 @@ def assign(task: Task) -> Assignment:
 
 def work(assignment: Assignment, outcome: "connection.Connection[str | None, None]") -> None:
     """Runs the call and sends None when it returned, else the reason why it did not."""
-    # The terminal sends Ctrl-C to the whole group: the parent decides, and stops with SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
     try:
-        _settle(assignment)
-        function, args = pickle.loads(assignment.call)
-        function(*args)
+        try:
+            _settle(assignment)
+            signals.listen()
+            function, args = pickle.loads(assignment.call)
+            function(*args)
+        finally:
+            signals.stop_listening()  # the outcome is known, and must not be lost on its way
     except BaseException as error:
         if assignment.log is not None:
-            traceback.print_exc()
+            _log(error)
         outcome.send(describe(error))
         sys.exit(1)
     outcome.send(None)
@@ -78,11 +79,20 @@ def describe(error: BaseException) -> str:
     match error:
         case SystemExit():
             reason = f"sys.exit({message}) before the task was done"
+        case KeyboardInterrupt():
+            reason = "stopped by SIGTERM"
         case InputError() | RunFailedError() if message:
             reason = message
         case _:
             reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return reason[:REASON_LENGTH]
+
+
+def _log(error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write(f"{describe(error)}\n")
+    else:
+        traceback.print_exception(error)
 
 
 def _die_with_parent() -> None:

@@ -186,6 +186,12 @@ def _clear(name: str, folder: Path, reporter: Reporter) -> None:
     """Removes what an unfinished run left, which then starts again from its first step."""
     if folder.exists():
         reporter.message(f"{name}: unfinished ({read_status(folder)}), starts again")
+        for path in sorted(folder.iterdir()):
+            # The lock goes last: a folder that has one is a run of ours, however little is left.
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
         shutil.rmtree(folder)
 
 

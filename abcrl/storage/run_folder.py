@@ -7,6 +7,7 @@ says how it ended. "running" with a free lock means that the run was killed.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,9 +49,12 @@ class RunFolder:
         # The folder is new, so only a reader asking for the status can hold the lock, and briefly.
         lock.acquire(timeout=10)
         folder = cls(path, lock)
-        folder._write_status("running")
-        write_atomically(path / "config.yaml", to_yaml(config))
-        folder.write_json("environment.json", environment)
+        with ExitStack() as stack:
+            stack.push(folder)  # what ends the run from here on is recorded
+            folder._write_status("running")
+            write_atomically(path / "config.yaml", to_yaml(config))
+            folder.write_json("environment.json", environment)
+            stack.pop_all()
         return folder
 
     @staticmethod
@@ -75,14 +79,13 @@ class RunFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._write_status("finished")
-        elif isinstance(error, KeyboardInterrupt):
-            self._write_status("interrupted")
-        else:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._write_status("failed", reason=reason)
-        self._lock.release()
+        try:
+            self._write_ending(error)
+        except KeyboardInterrupt as interrupt:
+            self._write_ending(interrupt)
+            raise
+        finally:
+            self._lock.release()
 
     def append(self, stream: str, rows: Iterable[Row]) -> None:
         """Appends rows to `<stream>.jsonl`; a non-finite number is refused, not written.
@@ -98,6 +101,15 @@ class RunFolder:
         """Writes a JSON file in one step: readers see the old one or the new one."""
         write_json(self.path / name, content)
 
+    def _write_ending(self, error: BaseException | None) -> None:
+        if error is None:
+            self._write_status("finished")
+        elif isinstance(error, KeyboardInterrupt):
+            self._write_status("interrupted")
+        else:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._write_status("failed", reason=reason)
+
     def _write_status(self, state: str, **details: object) -> None:
         self.write_json("status.json", {"state": state, **details})
 
@@ -105,8 +117,11 @@ class RunFolder:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file by renaming a complete one into place."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # there is one only when this was interrupted
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -1,10 +1,8 @@
 """How commands end: what they print, dry runs, and exit codes 0, 1 and 130."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,6 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.stages import sft as sft_stage
-from abcrl.storage import read_rows, read_status
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
 
@@ -73,20 +70,6 @@ def test_flags_go_before_set_which_goes_before_the_file(abcrl):
     assert "  batch_size: 4\n" in answer.output
 
 
-def test_train_rm_prints_accuracy_and_the_spread_of_credit(abcrl, tiny_runs, tmp_path):
-    Path("c.yaml").write_text(to_yaml(tiny_runs.train_rm(tmp_path / "run")))
-    answer = abcrl("train-rm", "--config", "c.yaml")
-    assert answer.code == 0, answer.errors
-    accuracy, score, credit, model = answer.output.splitlines()
-    assert accuracy.startswith("held-out accuracy ")
-    assert "on texts cut to 10-22 tokens" in accuracy
-    assert score.startswith("score ")
-    for said in ["8 held-out texts", "effective tokens", "on the first", "on the last", "decide"]:
-        assert said in credit
-    assert model == f"model in {tmp_path / 'run' / 'final'}"
-    assert "training: 15/15" in answer.errors
-
-
 def test_ppo_prints_the_score_before_and_after(abcrl, tiny_runs, tmp_path):
     Path("c.yaml").write_text(to_yaml(tiny_runs.ppo(tmp_path / "run", steps=1)))
     answer = abcrl("ppo", "--config", "c.yaml", "--reward", "uniform")
@@ -110,24 +93,6 @@ def test_the_installed_script_runs_a_stage(tmp_path, tiny_runs):
     ours, theirs = tiny_runs.root / "sft", tmp_path / "run"
     name = "metrics.jsonl"
     assert (ours / name).read_bytes() == (theirs / name).read_bytes()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_in_an_orderly_way(tmp_path, tiny_runs, number):
-    config = tiny_runs.sft(tmp_path / "run", training__max_steps=100_000)
-    (tmp_path / "c.yaml").write_text(to_yaml(config))
-    process = subprocess.Popen(
-        [SCRIPT, "sft", "--config", "c.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not read_rows(tmp_path / "run", "metrics") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "abcrl: interrupted"
-    assert read_status(tmp_path / "run") == "interrupted"
 
 
 def failing(error: BaseException):

@@ -1,12 +1,7 @@
-import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,33 +9,7 @@ import pytest
 
 from abcrl.grid import GridProgress, Task, run_tasks
 from tests.grid import workload
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _workers_find_the_workload(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
-def alive(pid: int) -> bool:
-    """True while the process runs; a zombie that nobody has reaped yet is dead."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def read_pids(folder: Path) -> list[int]:
-    return [int(path.read_text()) for path in folder.glob("*.pid")]
+from tests.grid.processes import read_pids
 
 
 def test_results_stand_in_the_order_of_the_tasks(tmp_path):
@@ -97,7 +66,7 @@ def test_jobs_limits_how_many_run_at_the_same_time(tmp_path):
             "the process ended with exit code 0 before the task was done",
         ),
         (workload.kill_itself, (signal.SIGKILL,), "the process was killed by SIGKILL"),
-        (workload.kill_itself, (signal.SIGTERM,), "the process was killed by SIGTERM"),
+        (workload.kill_itself, (signal.SIGTERM,), "stopped by SIGTERM"),
         (workload.kill_itself, (signal.SIGSEGV,), "the process was killed by SIGSEGV"),
         (workload.write, (), "TypeError: write() missing 2 required positional arguments"),
     ],
@@ -224,139 +193,3 @@ def test_bad_grids_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="task 'b' must be a module-level function"):
         run_tasks([good, Task("b", workload.write, (threading.Lock(), ""))], jobs=1)
     assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize("function", [workload.sleep_long, workload.sleep_long_and_deaf])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_leaving_early_stops_and_joins_the_workers(tmp_path, function, error):
-    tasks = [Task(f"{n}", function, (tmp_path / f"{n}.pid",)) for n in range(4)]
-    pids: list[int] = []
-
-    def leave_when_two_run(_: GridProgress) -> None:
-        pids[:] = read_pids(tmp_path)
-        if len(pids) == 2:
-            raise error
-
-    begun = time.monotonic()
-    with pytest.raises(error):
-        run_tasks(tasks, jobs=2, watch=leave_when_two_run, grace_seconds=0.5)
-    assert len(pids) == 2
-    assert not any(alive(pid) for pid in pids)
-    assert len(read_pids(tmp_path)) == 2
-    assert time.monotonic() - begun < 15
-    assert multiprocessing.active_children() == []
-
-
-def start_grid_elsewhere(
-    folder: Path, *, preload: tuple[str, ...] = ()
-) -> "subprocess.Popen[bytes]":
-    script = folder / "grid.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import sys
-            from pathlib import Path
-            from abcrl.grid import Task, run_tasks
-            from tests.grid import workload
-
-            if __name__ == "__main__":
-                folder = Path({str(folder)!r})
-                tasks = [
-                    Task(f"{{n}}", workload.sleep_long, (folder / f"{{n}}.pid",)) for n in range(3)
-                ]
-                try:
-                    run_tasks(tasks, jobs=2, preload={preload!r})
-                except KeyboardInterrupt:
-                    sys.exit(130)
-            """
-        )
-    )
-    with (folder / "stderr").open("wb") as stderr:
-        # A group of its own: what a terminal's Ctrl-C reaches is then exactly this grid.
-        return subprocess.Popen(
-            [sys.executable, str(script)],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-        )
-
-
-def test_kill_9_of_the_parent_leaves_no_worker(tmp_path):
-    with start_grid_elsewhere(tmp_path) as parent:
-        wait_for(lambda: len(read_pids(tmp_path)) == 2)
-        pids = read_pids(tmp_path)
-        assert all(alive(pid) for pid in pids)
-        parent.kill()
-        parent.wait()
-    wait_for(lambda: not any(alive(pid) for pid in pids))
-    assert len(read_pids(tmp_path)) == 2
-
-
-def test_ctrl_c_in_the_terminal_ends_the_grid_cleanly(tmp_path):
-    with start_grid_elsewhere(tmp_path) as parent:
-        wait_for(lambda: len(read_pids(tmp_path)) == 2)
-        pids = read_pids(tmp_path)
-        os.killpg(parent.pid, signal.SIGINT)
-        assert parent.wait(timeout=20) == 130
-    assert not any(alive(pid) for pid in pids)
-    assert (tmp_path / "stderr").read_text() == ""
-
-
-def test_ctrl_c_while_the_workers_still_import_ends_the_grid_cleanly(tmp_path):
-    (tmp_path / "slow_import.py").write_text(
-        "import pathlib, time\n"
-        f"pathlib.Path({str(tmp_path / 'importing')!r}).touch()\n"
-        "time.sleep(2)\n"
-    )
-    with start_grid_elsewhere(tmp_path, preload=("slow_import",)) as parent:
-        wait_for((tmp_path / "importing").exists)
-        os.killpg(parent.pid, signal.SIGINT)
-        assert parent.wait(timeout=20) == 130
-    wait_for(lambda: not any(alive(pid) for pid in read_pids(tmp_path)))
-    assert "KeyboardInterrupt" not in (tmp_path / "stderr").read_text()
-
-
-def test_preloaded_modules_are_there_before_the_task(tmp_path):
-    script = tmp_path / "grid.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            from pathlib import Path
-            from abcrl.grid import Task, run_tasks
-            from tests.grid import workload
-
-            if __name__ == "__main__":
-                tasks = [Task("a", workload.list_modules, (Path({str(tmp_path / "out")!r}),))]
-                (result,) = run_tasks(tasks, jobs=1, preload=["colorsys", "no_such_module"])
-                assert result.succeeded, result.failure
-            """
-        )
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, str(script)], env=environment, check=True)
-    modules = (tmp_path / "out").read_text().splitlines()
-    if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin":
-        assert "colorsys" in modules
-    assert "no_such_module" not in modules
-
-
-def test_a_preloaded_module_that_fails_at_import_is_reported(tmp_path):
-    (tmp_path / "broken_import.py").write_text("raise RuntimeError('broken')\n")
-    with start_grid_elsewhere(tmp_path, preload=("broken_import",)) as parent:
-        assert parent.wait(timeout=20) == 1
-    message = (tmp_path / "stderr").read_text()
-    assert "RuntimeError: broken" in message
-    assert "RunFailedError: no process for task '0'" in message
-
-
-def test_where_there_is_no_fork_server_workers_are_spawned(tmp_path, monkeypatch):
-    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    tasks = [
-        Task("good", workload.write, (tmp_path / "good", "done"), tmp_path / "log"),
-        Task("bad", workload.kill_itself, (signal.SIGKILL,)),
-    ]
-    good, bad = run_tasks(tasks, jobs=2, preload=["colorsys"])
-    assert good.succeeded
-    assert (tmp_path / "good").read_text() == "done"
-    assert bad.failure == "the process was killed by SIGKILL (out of memory?)"

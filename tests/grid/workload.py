@@ -69,6 +69,32 @@ def sleep_long_and_deaf(pid_file: Path) -> None:
     sleep_long(pid_file, deaf=True)
 
 
+def tidy_up(pid_file: Path, *, askings: int = 1) -> None:
+    """Ends when it has been asked that often, as if a library had swallowed the others."""
+    for asking in range(askings):
+        try:
+            sleep_long(pid_file)
+        except KeyboardInterrupt:
+            if asking == askings - 1:
+                time.sleep(0.8)  # it is asked again meanwhile
+                pid_file.with_suffix(".tidied").touch()
+                raise
+
+
+def tidy_up_at_second_asking(pid_file: Path) -> None:
+    tidy_up(pid_file, askings=2)
+
+
+class StoppedWhileItIsDescribedError(ValueError):
+    def __str__(self) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "a reason"
+
+
+def fail_and_be_stopped() -> None:
+    raise StoppedWhileItIsDescribedError
+
+
 def count_to(path: Path, number: int) -> None:
     path.write_text(f"{number}: {sum(range(number))}")
 
