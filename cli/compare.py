@@ -9,9 +9,7 @@ from .options import (
     ConfigOption,
     DebugOption,
     DryRunOption,
-    LabelColumnOption,
     SetOption,
-    TextColumnOption,
 )
 from .outcome import exit_codes
 from .resolve import print_config, resolve
@@ -27,8 +25,18 @@ def compare(  # noqa: PLR0913 - one parameter per flag
             help="toy, a file or a Hub id, for every stage. [default: the recipe's]",
         ),
     ] = None,
-    text_column: TextColumnOption = None,
-    label_column: LabelColumnOption = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(
+            "--text-column", metavar="NAME", help="Column of the texts. [default: the recipe's]"
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            "--label-column", metavar="NAME", help="Column of the labels. [default: the recipe's]"
+        ),
+    ] = None,
     modes: Annotated[
         str | None,
         typer.Option(
@@ -72,14 +80,17 @@ def compare(  # noqa: PLR0913 - one parameter per flag
                 CompareConfig,
                 file=config or built_in,
                 assignments=assignments,
+                data={
+                    "source": dataset,
+                    "text_column": text_column,
+                    "label_column": label_column,
+                },
                 flags={
                     "seeds": None if seeds is None else parse_seeds(seeds),
                     "jobs": jobs,
                     "output": output,
                 },
             )
-        columns = {"text_column": text_column, "label_column": label_column}
-        resolved = resolved.use_data(source=dataset, **columns)
         if modes is not None:
             resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
         if dry_run:

@@ -70,11 +70,10 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
             PpoConfig,
             file=config,
             assignments=assignments,
+            data={"source": dataset, "text_column": text_column},
             flags={
                 "policy": policy,
                 "reward_model": reward_model,
-                "data.source": dataset,
-                "data.text_column": text_column,
                 "reward.mode": reward,
                 "reward.beta": beta,
                 "steps": steps,

@@ -18,13 +18,20 @@ def resolve(
     file: Path | None,
     assignments: Sequence[str] | None,
     flags: Mapping[str, object],
+    data: Mapping[str, object],
     dry_run: bool = False,
 ) -> G:
     """Returns the validated configuration; with `dry_run` prints it and ends the command."""
     from abcrl.config import load_config
 
-    resolved = load_config(root, file=file, assignments=assignments or (), flags=flags)
+    resolved = load_config(root, file=file, assignments=assignments or (), flags=flags, data=data)
     if dry_run:
+        from abcrl.config import DataConfig
+        from abcrl.data import require_source
+
+        source = getattr(resolved, "data", None)
+        if isinstance(source, DataConfig):
+            require_source(source)
         print_config(resolved)
     return resolved
 

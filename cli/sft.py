@@ -51,10 +51,9 @@ def sft(  # noqa: PLR0913 - one parameter per flag
             SftConfig,
             file=config,
             assignments=assignments,
+            data={"source": dataset, "text_column": text_column},
             flags={
                 "model.base": model,
-                "data.source": dataset,
-                "data.text_column": text_column,
                 "run.output": output,
                 "training.epochs": epochs,
                 "run.seed": seed,

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from abcrl.analysis.collect import ArmSummary, SeedSpread, Summary
     from abcrl.stages.compare import CompareResult
 
+_SEEDS_ABREAST = 6
+
 
 def print_comparison(result: "CompareResult") -> None:
     """Prints arms, per-seed values, verdicts, failed cells and where everything is."""
@@ -19,7 +21,8 @@ def print_comparison(result: "CompareResult") -> None:
     whole = not console.is_terminal
     console.print(_arms(summary))
     console.print()
-    console.print(_per_seed(summary))
+    for table in _per_seed(summary):
+        console.print(table)
     for verdict in summary.verdicts:
         console.print(f"Verdict: {verdict}", markup=False, soft_wrap=whole)
     for cell in summary.failed:
@@ -67,22 +70,28 @@ def _caption(summary: "Summary") -> str:
     return "; ".join(parts)
 
 
-def _per_seed(summary: "Summary") -> Table:
+def _per_seed(summary: "Summary") -> list[Table]:
+    """Returns the AUC of every cell: a column a seed, in as many tables as 80 columns take."""
     seeds = sorted({cell.seed for cell in summary.cells})
-    table = Table(title="AUC of each seed", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("arm", no_wrap=True)
     values = {(cell.arm.name, cell.seed): cell for cell in summary.cells}
-    for seed in seeds:
-        table.add_column(f"seed {seed}", justify="right")
-    table.add_column("median", justify="right")
-    for arm in summary.arms:
-        cells = [values.get((arm.arm.name, seed)) for seed in seeds]
-        shown = [
-            "" if cell is None else _number(cell.auc) if cell.finished else cell.status
-            for cell in cells
-        ]
-        table.add_row(arm.arm.name, *shown, _number(arm.auc.median))
-    return table
+    tables = []
+    for start in range(0, len(seeds), _SEEDS_ABREAST):
+        some = seeds[start : start + _SEEDS_ABREAST]
+        last = start + _SEEDS_ABREAST >= len(seeds)
+        title = "AUC of each seed" if start == 0 else None
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        table.add_column("arm", no_wrap=True)
+        for name in (*(f"seed {seed}" for seed in some), *(["median"] if last else [])):
+            table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        for arm in summary.arms:
+            cells = [values.get((arm.arm.name, seed)) for seed in some]
+            shown = [
+                "" if cell is None else _number(cell.auc) if cell.finished else cell.status
+                for cell in cells
+            ]
+            table.add_row(arm.arm.name, *shown, *([_number(arm.auc.median)] if last else []))
+        tables.append(table)
+    return tables
 
 
 def _difference(summary: "Summary", arm: "ArmSummary") -> str:

@@ -59,11 +59,9 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
             TrainRmConfig,
             file=config,
             assignments=assignments,
+            data={"source": dataset, "text_column": text_column, "label_column": label_column},
             flags={
                 "model": model,
-                "data.source": dataset,
-                "data.text_column": text_column,
-                "data.label_column": label_column,
                 "objective": objective,
                 "run.output": output,
                 "training.epochs": epochs,
@@ -78,7 +76,11 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
         with ConsoleReporter() as reporter:
             result = run_train_rm(resolved, reporter)
         typer.echo(
-            _describe(result, resolved.truncation.min_tokens, resolved.truncation.max_tokens)
+            _describe(
+                result,
+                min(resolved.truncation.min_tokens, resolved.training.max_length),
+                min(resolved.truncation.max_tokens, resolved.training.max_length),
+            )
         )
 
 

@@ -1,6 +1,6 @@
 """The base of every configuration group: frozen, strict, closed to unknown keys."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +23,9 @@ class Group(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    STAGES: ClassVar[tuple[str, ...]] = ("",)
+    """Of a root model: the sections that are stages with data of their own; "" is the root."""
 
     def replace(self, **changes: object) -> "Self":
         """Returns a validated copy with some fields changed."""

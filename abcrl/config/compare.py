@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -82,6 +82,8 @@ def parse_seeds(text: str) -> list[int]:
 class CompareConfig(Group):
     """Train SFT and reward model once, then every arm with every seed, and compare."""
 
+    STAGES: ClassVar[tuple[str, ...]] = ("sft", "train_rm", "ppo")
+
     output: OutputPath = "runs/compare"
     """Folder of the comparison; a later call with the same configuration goes on there."""
     jobs: Annotated[int, Field(ge=1)] | None = None
@@ -149,6 +151,26 @@ class CompareConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _everything_fits_the_context(self) -> Self:
+        context = None if self.sft is None else self.sft.context_length
+        if context is None:
+            return self
+        lengths = {
+            "ppo.prompt.max_tokens + ppo.response.cap_high": (
+                self.ppo.prompt.max_tokens + self.ppo.response.cap_high
+            ),
+        }
+        if self.train_rm is not None:
+            lengths["train_rm.training.max_length"] = self.train_rm.training.max_length
+        for key, length in lengths.items():
+            if length > context:
+                raise ValueError(
+                    f"{key} must fit sft.model.context_length ({context} tokens), received "
+                    f"{length}; lower it or give the model a longer context"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _arms_go_with_the_settings(self) -> Self:
         for arm in self.arms:
             try:
@@ -156,24 +178,6 @@ class CompareConfig(Group):
             except ValueError as error:
                 raise ValueError(f"arm {arm.name}: {error}") from None
         return self
-
-    def use_data(self, **changes: str | None) -> Self:
-        """Returns the comparison on other data: the given keys of `data`, in every stage.
-
-        Options that only a Hub id has are left out where the source changes.
-
-        Raises:
-            InputError: A value is refused.
-        """
-        given = {key: value for key, value in changes.items() if value is not None}
-        reset = dict.fromkeys(("subset", "split")) if "source" in given else {}
-        stages = {name: getattr(self, name) for name in ("sft", "train_rm", "ppo")}
-        changed = {
-            name: {**stage.__dict__, "data": {**stage.data.__dict__, **reset, **given}}
-            for name, stage in stages.items()
-            if stage is not None
-        }
-        return validate(type(self), {**self.__dict__, **changed}) if given else self
 
     def select_arms(self, names: Sequence[str]) -> Self:
         """Returns the comparison of some arms: by name, or the default arm of a reward mode.

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .base import Group
 from .paths import absolute_if_local
@@ -42,6 +42,17 @@ def _zero_and_one() -> list[int | str]:
     return [0, 1]
 
 
+def _two_labels(value: object) -> object:
+    spellings = value if isinstance(value, list) else []
+    known = [one for one in spellings if isinstance(one, int | str) and not isinstance(one, bool)]
+    if len(known) != 2 or len(spellings) != 2 or len(set(map(str, known))) != 2:
+        raise ValueError(
+            f"must be two different words or whole numbers, the negative one first, received "
+            f"{value!r}; quote what YAML takes for something else, e.g. ['False', 'True']"
+        )
+    return value
+
+
 class DataConfig(Group):
     """Where the texts come from and how they are divided."""
 
@@ -55,7 +66,7 @@ class DataConfig(Group):
     """Column or field that holds the text."""
     label_column: Annotated[str, Field(min_length=1)] = "label"
     """Column or field that holds the label; read by reward-model training only."""
-    labels: Annotated[list[int | str], Field(min_length=2, max_length=2)] = Field(
+    labels: Annotated[list[int | str], BeforeValidator(_two_labels)] = Field(
         default_factory=_zero_and_one
     )
     """How the label column spells negative and positive, in this order, e.g. [neg, pos]."""
@@ -88,9 +99,15 @@ class DataConfig(Group):
         return self
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> "DataConfig":
-        if str(self.labels[0]) == str(self.labels[1]):
-            raise ValueError(f"labels must be two different values, received {self.labels}")
+    def _built_in_texts_have_no_columns(self) -> "DataConfig":
+        for key in ("text_column", "label_column", "labels"):
+            value = getattr(self, key)
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if self.built_in and value != default:
+                raise ValueError(
+                    f"{key} must be left out with source {self.source}, which is generated, "
+                    f"received {value!r}; remove it or name a file with --dataset"
+                )
         return self
 
 

@@ -2,11 +2,13 @@
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """Bad input: one line per problem, with field or file:line, rule, received, what to do.
 
-    The message is one line that names the field or file, the rule, what was received and what to
-    do. Several problems found together are several lines.
+    A line stays a line: a message may quote names that hold line feeds.
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problem.replace("\n", r"\n") for problem in problems))
 
 
 class RunFailedError(RuntimeError):

@@ -11,9 +11,9 @@ from pydantic_core import ErrorDetails
 from .base import Group
 
 
-def explain(root: type[Group], error: ValidationError) -> str:
+def explain(root: type[Group], error: ValidationError) -> list[str]:
     """Returns one line per problem."""
-    return "\n".join(_line(root, problem) for problem in error.errors(include_url=False))
+    return [_line(root, problem) for problem in error.errors(include_url=False)]
 
 
 def _line(root: type[Group], problem: ErrorDetails) -> str:

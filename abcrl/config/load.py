@@ -25,6 +25,7 @@ def load_config(
     file: Path | None = None,
     assignments: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
+    data: Mapping[str, object] | None = None,
 ) -> G:
     """Returns the validated configuration of one command.
 
@@ -33,14 +34,20 @@ def load_config(
         file: YAML 1.2 file with a mapping of sections.
         assignments: `section.key=value` each, the value read as YAML.
         flags: Dotted key to value; None means that the flag was not given.
+        data: Keys of the data group, in every stage that the root has; None likewise. They replace
+            what the file says, and `assignments` may still say otherwise for one stage.
 
     Raises:
         InputError: One line per problem: key, rule, received value, what to do.
     """
     values = read_yaml(file) if file is not None else {}
+    given = {key: value for key, value in (data or {}).items() if value is not None}
+    _use_data(values, root.STAGES, given)
     for text in assignments:
         key, value = _parse_assignment(text)
         _assign(values, key, value)
+    if root.STAGES == ("",):  # no other stage that could be meant: the flag is the last word
+        flags = {**{f"data.{key}": value for key, value in given.items()}, **(flags or {})}
     for key, value in (flags or {}).items():
         if value is not None:
             _assign(values, key, value)
@@ -56,7 +63,7 @@ def validate(root: type[G], values: Mapping[str, Any]) -> G:
     try:
         return root.model_validate(values)
     except ValidationError as error:
-        raise InputError(explain(root, error)) from None
+        raise InputError(*explain(root, error)) from None
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -73,7 +80,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: must be a readable UTF-8 file, received: {error}") from None
-    return _parse_mapping(text, str(file))
+    values: dict[str, Any] = _untangle(_parse_mapping(text, str(file)))
+    return values
+
+
+def _untangle(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Returns a copy in which nothing is shared: an alias is one object in two places."""
+    if isinstance(value, dict):
+        return {key: _untangle(inner) for key, inner in value.items()}
+    return [_untangle(inner) for inner in value] if isinstance(value, list) else value
 
 
 def differing_keys(first: str, second: str) -> list[str]:
@@ -119,6 +134,17 @@ def _parse_mapping(text: str, where: str) -> dict[str, Any]:
             f"{where}: must hold a mapping of sections, received a {type(values).__name__}"
         )
     return values
+
+
+def _use_data(values: dict[str, Any], stages: Sequence[str], given: Mapping[str, object]) -> None:
+    """Sets keys of the data group of each stage; of another source another part is read."""
+    for stage in stages if given else ():
+        section = values if not stage else values.setdefault(stage, {})
+        if not isinstance(section, dict):  # a stage that is left out, or no section at all
+            continue
+        other = dict.fromkeys(("subset", "split")) if "source" in given else {}
+        for key, value in {**other, **given}.items():
+            _assign(section, f"data.{key}", value)
 
 
 def _parse_assignment(text: str) -> tuple[str, object]:

@@ -26,22 +26,42 @@ def absolute_if_local(value: str) -> str:
     return str(path.absolute()) if looks_local else value
 
 
-def require_model_folder(reference: str, key: str) -> None:
+def require_model_folder(reference: str, key: str, *, kind: str = "") -> None:
     """Refuses a local path that holds no model, before anything is loaded; a Hub id passes.
 
     Args:
         reference: A resolved `ModelReference`.
         key: Configuration key to name.
+        kind: What transformers calls such models, e.g. CausalLM: a model that says of itself that
+            it is of another kind is refused; "": any.
 
     Raises:
-        InputError: The path is no folder with a config.json.
+        InputError: The path is no folder with a config.json, or holds another kind of model.
     """
     path = Path(reference)
-    if path.is_absolute() and not (path / "config.json").is_file():
+    if not path.is_absolute():
+        return
+    if not (path / "config.json").is_file():
         raise InputError(
             f"{key}: must be a model folder with a config.json or a Hub id, received {reference}; "
             f"a run keeps its model in <output>/final"
         )
+    architectures = _read_architectures(path / "config.json") if kind else []
+    # GPT-2's language model is called GPT2LMHeadModel.
+    names = (kind, "LMHeadModel") if kind == "CausalLM" else (kind,)
+    if architectures and not any(name in one for one in architectures for name in names):
+        raise InputError(
+            f"{key}: must be a model for {kind}, received {reference}, which is a "
+            f"{architectures[0]}; give another model"
+        )
+
+
+def _read_architectures(file: Path) -> list[str]:
+    try:
+        named = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError, AttributeError):
+        return []  # whoever loads the model will say what is wrong
+    return [name for name in named if isinstance(name, str)]
 
 
 def require_tokenizer_folder(reference: str, key: str) -> None:
@@ -95,6 +115,8 @@ def absolute(value: str) -> str:
 
 
 def _expand(value: str) -> Path:
+    if "\0" in value:
+        raise ValueError(f"must hold no NUL character, received {value!r}")
     try:
         return Path(value).expanduser()
     except RuntimeError:

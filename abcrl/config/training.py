@@ -104,9 +104,10 @@ class ModelConfig(Group):
     def _nothing_given_is_ignored(self) -> Self:
         if not self.from_scratch:
             self._refuse_given(
-                (*_SHAPE_KEYS, "tokenizer", "options"),
+                tuple(key for key in type(self).model_fields if key != "base"),
                 "must be left out where base is a trained model, which brings its own",
-                "remove it, or choose base tiny, small or a config.json",
+                "remove it (a whole section is set like model={base: ...}), or choose base tiny, "
+                "small or a config.json",
             )
         elif self.shape is None:
             self._refuse_given(

@@ -4,7 +4,7 @@ Receives tokenizers, loads none.
 """
 
 from .corpus import Corpus, load_corpus, require_source
-from .prompts import Prompt, PromptPool, PromptSource, prompt_texts
+from .prompts import Prompt, PromptPool, PromptSource, prompt_texts, too_few_heldout
 from .records import Example
 from .truncation import truncation_length
 
@@ -17,5 +17,6 @@ __all__ = [
     "load_corpus",
     "prompt_texts",
     "require_source",
+    "too_few_heldout",
     "truncation_length",
 ]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from abcrl.config import DataConfig, InputError, stream_seed
 
@@ -21,7 +22,8 @@ class Corpus:
     Attributes:
         train: Texts to train on.
         validation: Texts held out from all training.
-        fingerprint: Content hash of all texts and labels, in order.
+        fingerprint: Content hash of all texts, in order.
+        label_fingerprint: Content hash of their labels; None where labels are not read.
         blank: Number of texts that were left out because nothing but white space is in them.
         gold_score: The true score of any text, where the source knows one.
         causal_spans: Character spans of the words that decide the gold score, likewise.
@@ -30,9 +32,25 @@ class Corpus:
     train: Sequence[Example]
     validation: Sequence[Example]
     fingerprint: str
+    label_fingerprint: str | None = None
     blank: int = 0
     gold_score: Callable[[str], float] | None = None
     causal_spans: Callable[[str], list[tuple[int, int]]] | None = None
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What environment.json keeps of the corpus."""
+        named = {"texts": self.fingerprint, "labels": self.label_fingerprint}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def sample_validation(self, count: int) -> list[Example]:
+        """Returns held-out texts drawn at random, the same ones each time, in their order.
+
+        Never the first ones: a file may be sorted by label.
+        """
+        order = list(range(len(self.validation)))
+        random.Random(stream_seed(0, "validation-sample", self.fingerprint)).shuffle(order)
+        return [self.validation[index] for index in sorted(order[:count])]
 
     def require_labels(self) -> None:
         """Refuses texts without labels, or with labels of one class only.
@@ -81,10 +99,9 @@ def _load_toy(config: DataConfig) -> Corpus:
     count = toy.DEFAULT_COUNT if config.limit is None else config.limit
     reviews = toy.generate_reviews(count, seed=config.seed)
     train, validation = _divide([Example(review.text, review.label) for review in reviews], config)
-    return Corpus(
-        train=train,
-        validation=validation,
-        fingerprint=fingerprint([*train, *validation]),
+    return _corpus(
+        train,
+        validation,
         gold_score=toy.gold_score,
         causal_spans=toy.causal_spans,
     )
@@ -109,7 +126,7 @@ def _load_rows(config: DataConfig, *, labelled: bool) -> Corpus:
             f"{' but blank ones' if blank else ''}; give another with --dataset"
         )
     train, validation = _divide(_draw(examples, config), config)
-    return Corpus(train, validation, fingerprint([*train, *validation]), blank)
+    return _corpus(train, validation, blank=blank)
 
 
 def _draw(examples: list[Example], config: DataConfig) -> list[Example]:
@@ -141,9 +158,26 @@ def _divide(examples: Iterable[Example], config: DataConfig) -> tuple[list[Examp
     return parts
 
 
-def fingerprint(examples: Iterable[Example]) -> str:
-    """Returns a content hash of texts and labels, in order."""
+def _corpus(
+    train: list[Example],
+    validation: list[Example],
+    **known: Any,  # noqa: ANN401 - the other fields of a corpus
+) -> Corpus:
+    examples = [*train, *validation]
+    labels = [str(example.label) for example in examples if example.label is not None]
+    return Corpus(
+        train,
+        validation,
+        fingerprint=fingerprint(example.text for example in examples),
+        label_fingerprint=fingerprint(labels) if labels else None,
+        **known,
+    )
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """Returns a content hash of texts, in order."""
     digest = hashlib.blake2b(digest_size=16)
-    for example in examples:
-        digest.update(f"{example.label}\0{example.text}\0".encode())
+    for text in texts:
+        content = text.encode()
+        digest.update(len(content).to_bytes(8, "big") + content)
     return digest.hexdigest()

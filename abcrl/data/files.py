@@ -61,9 +61,11 @@ def open_table(path: Path, config: DataConfig) -> Table:
         return open_parquet_table(path, config)
     if name.endswith((".csv", ".csv.gz")):
         rows = _csv_rows(path)
-        number, header = next(rows, (0, []))
-        _require_distinct(header, f"{path}:{number}")
-        return Table(str(path), _named(rows, header, path), in_lines=True, columns=header)
+        _, header = next(rows, (0, None))
+        if header is None:  # nothing at all, not even a header: no rows
+            return Table(str(path), (), in_lines=True)
+        named = _named(rows, header, path)
+        return Table(str(path), named, in_lines=True, columns=header)
     return Table(str(path), _json_rows(path), in_lines=True)
 
 
@@ -72,7 +74,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_distinct)
         except (ValueError, RecursionError) as error:  # ValueError: also of a number too long
             reason = getattr(error, "msg", str(error).splitlines()[0])
             raise InputError(
@@ -85,6 +87,13 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 f"{_beginning(line)}; mend or remove the line"
             )
         yield number, row
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name twice in one object")
+    return values
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -114,14 +123,6 @@ def _named(rows: Iterator[tuple[int, list[str]]], header: list[str], path: Path)
                 f"received {len(fields)}; mend or remove the record"
             )
         yield number, dict(zip(header, fields, strict=True))
-
-
-def _require_distinct(header: list[str], where: str) -> None:
-    repeated = next((name for name in header if header.count(name) > 1), None)
-    if repeated is not None:
-        raise InputError(
-            f"{where}: must name each column once, received {repeated!r} twice; rename one"
-        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 
 from abcrl.config import DataConfig, InputError
-from abcrl.config.hub import hub_answers
+from abcrl.hub import hub_answers
 
 from .records import Table
 
@@ -19,9 +19,10 @@ def open_hub_table(config: DataConfig) -> Table:
     """
     split = config.split or "train"
     name = f"{config.source} ({split})"
-    if not hub_answers():  # then from the cache or not at all, and at once
-        datasets.config.HF_HUB_OFFLINE = True
+    offline = datasets.config.HF_HUB_OFFLINE
     try:
+        # Where the Hub is away: from the cache or not at all, and at once.
+        datasets.config.HF_HUB_OFFLINE = offline or not hub_answers()
         dataset = datasets.load_dataset(config.source, config.subset, split=split)
     # datasets raises what its many readers raise: OSError, ValueError, its own and its parsers'.
     except Exception as error:
@@ -30,6 +31,8 @@ def open_hub_table(config: DataConfig) -> Table:
             f"data.source: must be a Hub dataset that can be loaded, received {config.source!r} "
             f"({reason}); check id, subset and split, or give a local file with --dataset"
         ) from None
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     columns = dataset.column_names
     wanted = [column for column in (config.text_column, config.label_column) if column in columns]
     return Table(name, _rows(dataset.select_columns(wanted)), in_lines=False, columns=columns)

@@ -26,18 +26,27 @@ class Prompt:
 
 
 def prompt_texts(examples: Sequence[Example], config: PromptConfig) -> list[str]:
-    """Returns the texts that are long enough, in characters, to give a prompt.
+    """Returns the texts that are long enough, in characters, to give a prompt; copies once.
 
     Raises:
         InputError: No text is.
     """
-    texts = [example.text for example in examples if len(example.text) > config.min_characters]
+    long_enough = (e.text for e in examples if len(e.text) > config.min_characters)
+    texts = list(dict.fromkeys(long_enough))
     if not texts:
         raise InputError(
             f"prompt.min_characters: some text must be longer than {config.min_characters} "
             f"characters, none of {len(examples)} is; lower it"
         )
     return texts
+
+
+def too_few_heldout(count: int) -> str:
+    """Says what is wrong when fewer than two held-out texts give a prompt."""
+    return (
+        f"data.validation_fraction: must leave at least two held-out texts that give a prompt, "
+        f"received {count}; give more texts or a larger fraction"
+    )
 
 
 class PromptPool:
@@ -84,7 +93,10 @@ class PromptPool:
         return len(self._texts)
 
     def cut(self, number: int, draw: random.Random) -> tuple[int, ...]:
-        """Returns a prompt, of a length that is drawn, from the beginning of one of the texts."""
+        """Returns a prompt, of a length that is drawn, from the beginning of one of the texts.
+
+        Of a text of fewer tokens (one endless word, or a short text) it is the whole.
+        """
         length = draw.randint(self._config.min_tokens, self._config.max_tokens)
         [ids] = self._encode([self._texts[number]])
         return (*self._prefix, *ids[:length])

@@ -52,6 +52,7 @@ def read_examples(table: Table, config: DataConfig, *, labelled: bool) -> Iterat
     if labelled:
         wanted["label_column"] = config.label_column
     if table.columns is not None:
+        _require_distinct(table, table.columns)
         _require_columns(table, wanted, table.columns)
     first = True
     for number, row in table.rows:
@@ -67,6 +68,14 @@ def read_examples(table: Table, config: DataConfig, *, labelled: bool) -> Iterat
         text = _text(row[config.text_column], config, table, number)
         label = _label(row[config.label_column], config, table, number) if labelled else None
         yield Example(text, label)
+
+
+def _require_distinct(table: Table, columns: Sequence[str]) -> None:
+    repeated = next((name for name in columns if columns.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(
+            f"{table.name}: must name each column once, received {repeated!r} twice; rename one"
+        )
 
 
 def _require_columns(table: Table, wanted: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -104,7 +113,7 @@ def _label(value: object, config: DataConfig, table: Table, number: int) -> int:
     negative, positive = config.labels
     raise InputError(
         f"{table.at(number)}: {config.label_column} must be {negative!r} or {positive!r}, received "
-        f"{_short(value)}; name the two values with --set data.labels='[negative, positive]'"
+        f"{_short(value)}; name the two values in data.labels, e.g. [bad, good]"
     )
 
 

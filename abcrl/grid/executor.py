@@ -14,7 +14,7 @@ from abcrl.config.errors import RunFailedError
 from . import signals
 from .server import Context, choose_context, end_server
 from .tasks import GridProgress, Task, TaskResult
-from .worker import Assignment, assign, work
+from .worker import Assignment, Outcome, assign, work
 
 POLL_SECONDS = 0.25
 """The watcher is called at least about this often."""
@@ -89,7 +89,7 @@ class _Worker:
 
     key: str
     process: BaseProcess
-    outcome: "connection.Connection[None, str | None]"
+    outcome: "connection.Connection[None, Outcome]"
     started: float
 
     @classmethod
@@ -117,22 +117,22 @@ class _Worker:
 
     def finish(self) -> TaskResult:
         """Returns how the ended process ended, and lets go of it."""
-        failure = self._read_outcome()
+        failure, refused = self._read_outcome()
         self.close()
-        return TaskResult(self.key, failure, time.monotonic() - self.started)
+        return TaskResult(self.key, failure, refused, time.monotonic() - self.started)
 
     def close(self) -> None:
         self.outcome.close()
         self.process.close()
 
-    def _read_outcome(self) -> str | None:
+    def _read_outcome(self) -> Outcome:
         try:
             # A process that the task left behind may hold the other end: never wait for it.
             if self.outcome.poll():
                 return self.outcome.recv()
         except (EOFError, OSError):
             pass
-        return _describe_exit(self.process.exitcode)
+        return _describe_exit(self.process.exitcode), False
 
 
 def _describe_exit(code: int | None) -> str:

@@ -27,6 +27,8 @@ class TaskResult:
     key: str
     failure: str | None
     """None when the function returned, else one line that says why it did not."""
+    refused: bool
+    """Whether it failed by refusing its input, an InputError."""
     seconds: float
     """Wall-clock time from start to end; the one field that differs between equal grids."""
 

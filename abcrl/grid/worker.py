@@ -54,8 +54,12 @@ def assign(task: Task) -> Assignment:
         ) from error
 
 
-def work(assignment: Assignment, outcome: "connection.Connection[str | None, None]") -> None:
-    """Runs the call and sends None when it returned, else the reason why it did not."""
+Outcome = tuple[str | None, bool]
+"""Why the call did not return (None: it did), and whether it refused its input."""
+
+
+def work(assignment: Assignment, outcome: "connection.Connection[Outcome, None]") -> None:
+    """Runs the call and sends its outcome."""
     _die_with_parent()
     try:
         try:
@@ -68,9 +72,9 @@ def work(assignment: Assignment, outcome: "connection.Connection[str | None, Non
     except BaseException as error:
         if assignment.log is not None:
             _log(error)
-        outcome.send(describe(error))
+        outcome.send((describe(error), isinstance(error, InputError)))
         sys.exit(1)
-    outcome.send(None)
+    outcome.send((None, False))
 
 
 def describe(error: BaseException) -> str:

@@ -14,8 +14,8 @@ from transformers import (
 )
 
 from abcrl.config import InputError
-from abcrl.config.hub import locate
 from abcrl.config.paths import require_model_folder
+from abcrl.hub import locate
 
 from .tokenizers import add_pad_token, load_tokenizer
 
@@ -72,6 +72,11 @@ def new_classifier(
             num_labels=2,
             id2label={0: "negative", 1: "positive"},
             label2id={"negative": 0, "positive": 1},
+        )
+    if "score.weight" not in report["missing_keys"]:
+        raise InputError(
+            f"{key}: must be a language model, received {reference}, which is a classifier; give "
+            f"the SFT model that it was trained from"
         )
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith("score.")]
     if missing:

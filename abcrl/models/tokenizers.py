@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
@@ -13,8 +14,8 @@ from transformers import (
 )
 
 from abcrl.config import InputError
-from abcrl.config.hub import locate
 from abcrl.config.paths import require_tokenizer_folder
+from abcrl.hub import locate
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -144,7 +145,8 @@ def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str | None:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return None
     content: str = tokenizer.backend_tokenizer.to_str()
-    return f"tokenizers {tokenizers.__version__}\n{content}"
+    versions = f"tokenizers {tokenizers.__version__}, transformers {transformers.__version__}"
+    return f"{versions}\n{sorted(_PLAIN.items())}\n{content}"
 
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

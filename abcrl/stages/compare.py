@@ -9,8 +9,8 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from abcrl.storage import (
 from .plan import (
     Cell,
     StageRun,
+    is_finished,
     plan_cells,
     require_inputs,
     require_own_folders,
@@ -76,8 +77,9 @@ def run_compare(
     folder = Path(config.output)
     cells = plan_cells(config)
     require_own_folders(config)
-    require_inputs(config, ask_hub=True)
-    with _exclusive(folder):
+    if not is_finished(config):
+        require_inputs(config, ask_hub=True)
+    with _exclusive(folder), _leaving_nothing_refused(folder):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
         for run in shared_stages(config):
@@ -102,6 +104,18 @@ def _exclusive(folder: Path) -> AbstractContextManager[object]:
             f"output: the folder must be writable, received {folder} ({error.strerror}); choose "
             f"another with --output"
         ) from None
+
+
+@contextmanager
+def _leaving_nothing_refused(folder: Path) -> Iterator[None]:
+    """Removes the folder again where the input is refused before any run has begun."""
+    fresh = not (folder / "config.yaml").exists()
+    try:
+        yield
+    except InputError:
+        if fresh and not any(folder.rglob("status.json")):
+            shutil.rmtree(folder)
+        raise
 
 
 def _run_stage(run: StageRun) -> None:
@@ -144,6 +158,8 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
         reporter.advance(len(progress.results), known)
 
     [result] = run_tasks([task], jobs=1, preload=_PRELOAD, watch=watch)
+    if result.refused:
+        raise InputError(f"{name}: {result.failure}")
     if result.failure is not None:
         raise RunFailedError(f"{name}: {result.failure}; see {task.log}")
 

@@ -1,5 +1,6 @@
 """What a comparison consists of: the runs that all cells share, and the cells."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from abcrl.config import (
     CompareConfig,
     InputError,
     PpoConfig,
+    PpoSettings,
     RunConfig,
     SftConfig,
     TrainRmConfig,
@@ -16,8 +18,8 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, load_corpus, prompt_texts
-from abcrl.storage import read_config, read_status
+from abcrl.data import Corpus, load_corpus, prompt_texts, too_few_heldout
+from abcrl.storage import read_config, read_fingerprints, read_status
 
 StageRun = SftConfig | TrainRmConfig | PpoConfig
 
@@ -78,6 +80,12 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
     return cells
 
 
+def is_finished(config: CompareConfig) -> bool:
+    """Whether every run of the comparison has ended well."""
+    runs = [*shared_stages(config), *(cell.run for cell in plan_cells(config))]
+    return all(read_status(Path(run.run.output)) == "finished" for run in runs if run is not None)
+
+
 def require_inputs(config: CompareConfig, *, ask_hub: bool) -> None:
     """Refuses data and models that cannot be used, before anything is trained.
 
@@ -89,37 +97,71 @@ def require_inputs(config: CompareConfig, *, ask_hub: bool) -> None:
         InputError: Names the first.
     """
     references = {"policy": config.policy, "reward_model": config.reward_model}
+    heads = {"policy": "CausalLM", "reward_model": "SequenceClassification"}
+    given = {key: reference for key, reference in references.items() if reference is not None}
+    for key, reference in given.items():
+        require_model_folder(reference, key, kind=heads[key])
     if config.sft is not None:
         config.sft.model.require_files("sft.model")
-        models = config.sft.model.references
-        references |= {f"sft.model.{key}": reference for key, reference in models.items()}
-    for key, reference in references.items():
-        if reference is None:
-            continue
-        if not key.startswith("sft."):
-            require_model_folder(reference, key)
+        given |= {f"sft.model.{key}": name for key, name in config.sft.model.references.items()}
+    for key, reference in given.items():
         if ask_hub:
-            from abcrl.config.hub import locate  # not for a look at the plan
+            from abcrl.hub import locate  # not for a look at the plan
 
             locate(reference, key)
     _require_data(config, ask_hub=ask_hub)
 
 
 def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
-    """Reads the data as the stages will, each once; what is generated cannot be wrong."""
-    stages = (config.train_rm, config.sft, config.ppo)
-    sections = [section for section in stages if section is not None]
+    """Reads the data as the stages will, each once; what is generated cannot be wrong.
+
+    Raises:
+        InputError: They cannot be used, or are not those that finished runs have seen.
+    """
+    # Labels first: whoever needs none can use the same.
+    sections = {"train_rm": config.train_rm, "sft": config.sft, "ppo": config.ppo}
     read: dict[str, Corpus] = {}
-    for section in sections:
-        data = section.data
-        if data.built_in or (data.on_hub and not ask_hub):
+    for name, section in sections.items():
+        if section is None or section.data.built_in or (section.data.on_hub and not ask_hub):
             continue
-        key = data.model_dump_json()
-        if key not in read:  # labels first: whoever needs none can use the same
-            read[key] = load_corpus(data, labelled=section is config.train_rm)
-        if section is config.ppo:
-            for part in (read[key].train, read[key].validation):
-                prompt_texts(part, config.ppo.prompt)
+        key = section.data.model_dump_json()
+        try:
+            if key not in read:
+                read[key] = load_corpus(section.data, labelled=name == "train_rm")
+            if name == "ppo":
+                _require_prompt_texts(config.ppo, read[key])
+        except InputError as error:
+            # A row is named by its file; a key is named as it is called here.
+            where = f"{name}." if str(error).startswith(("data.", "prompt.")) else ""
+            raise InputError(f"{where}{error}") from None
+        _require_same_texts(config, name, read[key].fingerprint)
+
+
+def _require_prompt_texts(settings: PpoSettings, corpus: Corpus) -> None:
+    prompt_texts(corpus.train, settings.prompt)
+    heldout = len(prompt_texts(corpus.validation, settings.prompt))
+    if heldout < 2:
+        raise InputError(too_few_heldout(heldout))
+
+
+def _require_same_texts(config: CompareConfig, stage: str, texts: str) -> None:
+    """Refuses to put runs on changed data beside finished ones."""
+    sft, reward_model = shared_stages(config)
+    cells = [cell.run for cell in plan_cells(config)]
+    runs: dict[str, Sequence[StageRun | None]] = {
+        "sft": [sft],
+        "train_rm": [reward_model],
+        "ppo": cells,
+    }
+    for run in runs[stage]:
+        folder = None if run is None else Path(run.run.output)
+        seen = None if folder is None else read_fingerprints(folder).get("texts")
+        if folder is not None and seen is not None and seen != texts:
+            raise InputError(
+                f"{stage}.data.source: must hold the texts that "
+                f"{folder.relative_to(config.output)} has seen (fingerprint {seen}), received "
+                f"others ({texts}); restore them, or choose another --output"
+            )
 
 
 def describe_plan(config: CompareConfig) -> list[str]:

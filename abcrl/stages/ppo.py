@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, PromptPool, PromptSource
+from abcrl.data import Corpus, PromptPool, PromptSource, too_few_heldout
 from abcrl.models import bos_prefix, encode_batch
 from abcrl.rl.actors import Actors, load_actors, require_evidence
 from abcrl.rl.calibration import calibrate_offset
@@ -57,9 +57,7 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     actors, tokenizer = load_actors(config, device)
     require_evidence(config, actors)
     texts = _select_texts(config, corpus, tokenizer)  # while nothing is written
-    environment = describe_environment(
-        device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
-    )
+    environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
     with RunFolder.create(output, config, environment) as folder:
         training = _Training(config, texts, actors, tokenizer, folder, reporter)
         before = training.evaluate_start()
@@ -95,10 +93,7 @@ def _select_texts(config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokeni
         for examples in (corpus.train, corpus.validation)
     )
     if len(heldout) < 2:
-        raise InputError(
-            f"data.validation_fraction: must leave at least two held-out texts that give a prompt, "
-            f"received {len(heldout)}; give more texts or a larger fraction"
-        )
+        raise InputError(too_few_heldout(len(heldout)))
     return _Texts(train, heldout, corpus.gold_score)
 
 

@@ -28,9 +28,10 @@ _BATCH = 64
 def fit_bag_of_words(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[int]], examples: Sequence[Example]
 ) -> NaiveBayes:
-    """Returns naive Bayes on the texts that the reward model is trained on, as far as it reads.
+    """Returns naive Bayes on all texts to train on, as far as the reward model would read them.
 
-    Not on the truncations among them: those teach the reward model to score such texts, to a bag of
+    All, though the reward model may stop before it has seen them all (`training.max_steps`). Not
+    on the truncations among them: those teach the reward model to score such texts, to a bag of
     words they would only be less data.
     """
     return fit_naive_bayes(
@@ -56,7 +57,7 @@ def measure_quality(
         credit = _measure_credit(reward_model, tokenizer, corpus, config)
     except CaptureError as error:  # reward modes that need no attention can still use it
         reporter.message(f"credit is not reported: {error}")
-    heldout = corpus.validation[:_HELD_OUT]
+    heldout = corpus.sample_validation(_HELD_OUT)
     labels = torch.tensor([example.label for example in heldout]) == 1
     limit = config.training.max_length
     complete = list(ReadableTexts(heldout, tokenizer, limit))
@@ -104,7 +105,7 @@ def _measure_credit(
     config: TrainRmConfig,
 ) -> CreditSpread | None:
     """Returns how ABC credit spreads over complete held-out texts, BOS left out."""
-    examples = corpus.validation[: config.credit_texts]
+    examples = corpus.sample_validation(config.credit_texts)
     if not examples:
         return None
     prefix = len(bos_prefix(tokenizer))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import ModelConfig, SftConfig, stream_seed
-from abcrl.config.hub import locate
 from abcrl.data import Corpus
+from abcrl.hub import locate
 from abcrl.models import (
     add_pad_token,
     build_causal_lm,
@@ -67,9 +67,7 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
     corpus = read_corpus(config.data, reporter)
     model, tokenizer = _starting_point(config, corpus)
     nn.Module.to(model, device)
-    environment = describe_environment(
-        device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
-    )
+    environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
     with RunFolder.create(output, config, environment) as folder:
         limit = config.training.max_length
         dataset = TextDataset(ReadableTexts(corpus.train, tokenizer, limit), _features)
@@ -79,7 +77,7 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
         )
         final = save_final(model, tokenizer, folder)
         heldout = TextDataset(
-            ReadableTexts(corpus.validation[:_HELD_OUT], tokenizer, limit), _features
+            ReadableTexts(corpus.sample_validation(_HELD_OUT), tokenizer, limit), _features
         )
         loss = heldout_loss(model.eval(), heldout, collate, batch_size=config.training.batch_size)
         perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())

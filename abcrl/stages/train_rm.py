@@ -54,9 +54,7 @@ def run_train_rm(config: TrainRmConfig, reporter: Reporter) -> RewardModelResult
     model = new_classifier(config.model, tokenizer, "model", seed=seed)
     require_context(model, config.training)
     nn.Module.to(model, device)
-    environment = describe_environment(
-        device=device_name(device), fingerprints={"corpus": corpus.fingerprint}
-    )
+    environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
     with RunFolder.create(output, config, environment) as folder:
         texts = ReadableTexts(corpus.train, tokenizer, config.training.max_length)
         row = train(

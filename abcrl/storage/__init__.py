@@ -4,6 +4,7 @@ from .environment import describe_environment
 from .run_folder import (
     RunFolder,
     read_config,
+    read_fingerprints,
     read_last_row,
     read_reason,
     read_rows,
@@ -16,6 +17,7 @@ __all__ = [
     "RunFolder",
     "describe_environment",
     "read_config",
+    "read_fingerprints",
     "read_last_row",
     "read_reason",
     "read_rows",

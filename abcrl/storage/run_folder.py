@@ -156,6 +156,15 @@ def read_config(path: Path) -> str | None:
         return None
 
 
+def read_fingerprints(path: Path) -> dict[str, str]:
+    """Returns the content hashes of what a run read, by name; empty where there is no run."""
+    try:
+        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+        return dict(environment["fingerprints"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def read_rows(path: Path, stream: str) -> list[dict[str, Any]]:
     """Returns the complete rows of `<stream>.jsonl`, also while the run is writing."""
     try:

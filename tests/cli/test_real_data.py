@@ -80,10 +80,20 @@ def test_a_csv_file_with_columns_labels_and_a_tokenizer_of_ones_own(abcrl):
     tokenizer = train_tokenizer((review.text for review in reviews), 400)
     tokenizer.save_pretrained("tokenizer")
     Path("few.yaml").write_text(FEW, encoding="utf-8")
-    answer = abcrl(
+    command = [
         *["compare", "--config", "few.yaml", "--dataset", "reviews.csv"],
         *["--text-column", "review", "--label-column", "sentiment"],
         *["--set", "train_rm.data.labels=[bad, good]", "--set", "sft.model.tokenizer=tokenizer"],
-    )
+    ]
+    answer = abcrl(*command)
     assert answer.code == 0, answer.errors
     require_whole_pipeline(vocabulary=400)
+
+    # What is finished needs its data no more; but nothing on other data may stand beside it.
+    text = Path("reviews.csv").read_text(encoding="utf-8")
+    Path("reviews.csv").unlink()
+    assert abcrl(*command).code == 0
+    Path("reviews.csv").write_text(f"{text}600,One more.,good\n", encoding="utf-8")
+    answer = abcrl(*command, "--seeds", "0-2")
+    assert answer.code == 2
+    assert "data.source: must hold the texts that " in answer.line

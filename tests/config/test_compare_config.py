@@ -183,31 +183,67 @@ def test_stages_must_hold_out_the_same_texts():
     assert other.sft.data.source.endswith("/unlabelled.jsonl")
 
 
-def test_one_flag_changes_the_data_of_every_stage():
-    config = load_config(
-        CompareConfig,
-        assignments=["ppo.data={source: some/texts, split: test}", "ppo.data.limit=50"],
-    )
-    changed = config.use_data(source="reviews.csv", text_column="review", label_column=None)
-    assert changed.sft is not None
-    assert changed.train_rm is not None
-    for data in (changed.sft.data, changed.train_rm.data, changed.ppo.data):
+def of_file(tmp_path, text: str, *assignments: str, **data: str | None) -> CompareConfig:
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    return load_config(CompareConfig, file=tmp_path / "c.yaml", assignments=assignments, data=data)
+
+
+def test_one_flag_changes_the_data_of_every_stage(tmp_path):
+    text = "ppo: {data: {source: some/texts, split: test, limit: 50}}"
+    config = of_file(tmp_path, text, source="reviews.csv", text_column="review", label_column=None)
+    assert config.sft is not None
+    assert config.train_rm is not None
+    for data in (config.sft.data, config.train_rm.data, config.ppo.data):
         assert data.source.endswith("/reviews.csv")
         assert (data.text_column, data.label_column, data.split) == ("review", "label", None)
-    assert changed.ppo.data.limit == 50
-    assert config.use_data(source=None, text_column=None) == config
+    assert config.ppo.data.limit == 50
+    assert of_file(tmp_path, text, source=None) == of_file(tmp_path, text)
 
 
-def test_data_are_changed_only_in_stages_that_run():
-    given = ["sft=null", "policy=some/model"]
-    config = load_config(CompareConfig, assignments=given).use_data(source="reviews.csv")
+def test_one_stage_may_still_be_said_otherwise(tmp_path):
+    assignments = ["sft.data.source=more.jsonl", "ppo.data.split=test"]
+    config = of_file(tmp_path, "{}", *assignments, source="hub/texts")
+    assert config.sft is not None
+    assert config.sft.data.source.endswith("/more.jsonl")
+    assert (config.ppo.data.source, config.ppo.data.split) == ("hub/texts", "test")
+
+
+def test_data_are_changed_only_in_stages_that_run(tmp_path):
+    config = of_file(tmp_path, "{sft: null, policy: some/model}", source="reviews.csv")
     assert config.sft is None
     assert config.ppo.data.source.endswith("/reviews.csv")
 
 
-def test_data_that_are_none_are_refused_for_every_stage():
+def test_data_that_are_none_are_refused_for_every_stage(tmp_path):
     with pytest.raises(InputError, match=r"^sft\.data\.source: must be toy, a file"):
-        load_config(CompareConfig).use_data(source="no such: thing")
+        of_file(tmp_path, "{}", source="no such: thing")
+
+
+def test_what_yaml_shares_is_set_in_one_place_only(tmp_path):
+    text = "{sft: {data: &all {seed: 1}}, train_rm: {data: *all}, ppo: {data: *all}}"
+    config = of_file(tmp_path, text, "sft.data.limit=200")
+    assert config.sft is not None
+    assert config.train_rm is not None
+    assert [one.data.limit for one in (config.sft, config.train_rm, config.ppo)] == [
+        200,
+        None,
+        None,
+    ]
+    assert config.ppo.data.seed == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key"),
+    [
+        ("sft.training.max_length=300", "training.max_length must fit model.context_length"),
+        ("train_rm.training.max_length=300", "train_rm.training.max_length must fit sft.model"),
+        ("ppo.response.cap_high=300", r"ppo.prompt.max_tokens \+ ppo.response.cap_high must fit"),
+    ],
+)
+def test_what_does_not_fit_the_context_is_refused_before_anything_is_trained(assignment, key):
+    with pytest.raises(InputError, match=rf"{key}.*\(256 tokens\), received 30") as refused:
+        load_config(CompareConfig, assignments=[assignment])
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_arms_whose_declared_contrasts_are_gone_get_the_default_ones():

@@ -55,11 +55,25 @@ def test_options_of_the_hub_are_refused_elsewhere(source, key):
         data(f"data.source={source}", f"data.{key}=test")
 
 
-@pytest.mark.parametrize("labels", ["[1]", "[0, 1, 2]", "[1, '1']", "[true, false]", "[0.5, 1]"])
-def test_labels_are_two_different_values(labels):
-    with pytest.raises(InputError, match=r"^data(\.labels.*)?: "):
-        data(f"data.labels={labels}")
+@pytest.mark.parametrize(
+    "labels", ["[1]", "[0, 1, 2]", "[1, '1']", "[true, false]", "[0.5, 1]", "5", "[[1], 2]"]
+)
+def test_labels_are_two_different_words_or_numbers(labels):
+    with pytest.raises(InputError, match=r"^data\.labels: must be two different") as refused:
+        data("data.source=a.csv", f"data.labels={labels}")
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_labels_may_be_words():
-    assert data("data.labels=[neg, pos]").labels == ["neg", "pos"]
+    assert data("data.source=a.csv", "data.labels=[neg, pos]").labels == ["neg", "pos"]
+
+
+@pytest.mark.parametrize("key", ["text_column=x", "label_column=x", "labels=[a, b]"])
+def test_generated_texts_have_no_columns(key):
+    with pytest.raises(InputError, match=rf"^data: {key.partition('=')[0]} must be left out with"):
+        data(f"data.{key}")
+
+
+def test_a_path_holds_no_nul():
+    with pytest.raises(InputError, match=r"^data\.source: must hold no NUL"):
+        data(r'data.source="a\0.jsonl"')

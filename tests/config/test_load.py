@@ -69,7 +69,8 @@ def test_an_empty_section_in_the_file_can_be_filled_by_set(tmp_path):
 @pytest.mark.parametrize("word", ["on", "off", "yes", "no", "20:30", "y", "1:2:3"])
 def test_yaml_1_2_leaves_words_alone(tmp_path, word):
     assert read_yaml(write(tmp_path, f"source: {word}\n")) == {"source": word}
-    config = load_config(SftConfig, assignments=[OUTPUT, f"data.text_column={word}"])
+    source = "data.source=texts.csv"
+    config = load_config(SftConfig, assignments=[OUTPUT, source, f"data.text_column={word}"])
     assert config.data.text_column == word
 
 
@@ -175,7 +176,7 @@ def test_the_saved_configuration_loads_as_an_equal_one(
         {
             "policy": policy,
             "reward_model": "hub/id",
-            "data": {"text_column": column, "limit": limit},
+            "data": {"source": "a.csv", "text_column": column, "limit": limit},
             "reward": {"mode": mode, "beta": beta},
             "ppo": {"learning_rate": rate, "max_grad_norm": grad_norm},
             "run": {"output": "somewhere", "seed": seed},

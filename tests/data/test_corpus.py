@@ -5,7 +5,7 @@ import json
 import pytest
 
 from abcrl.config import DataConfig, InputError
-from abcrl.data import Corpus, Example, corpus, load_corpus
+from abcrl.data import Corpus, Example, load_corpus
 
 
 def sides(loaded: Corpus) -> dict[str, str]:
@@ -97,20 +97,32 @@ def test_blank_texts_are_left_out_and_counted(file_of):
         load_corpus(file_of(Example(" "), Example("")))
 
 
-def test_the_fingerprint_knows_texts_labels_and_order():
-    def fingerprint(*examples: Example) -> str:
-        return corpus.fingerprint(examples)
+def test_the_fingerprints_know_texts_order_and_labels(file_of):
+    first, second = Example("a", 1), Example("b", 0)
+    many = [Example(f"text {number}", number % 2) for number in range(60)]
 
-    base = fingerprint(Example("a", 1), Example("b", 0))
-    assert base == fingerprint(Example("a", 1), Example("b", 0))
-    others = [
-        fingerprint(Example("a", 0), Example("b", 0)),
-        fingerprint(Example("b", 0), Example("a", 1)),
-        fingerprint(Example("a", 1)),
-        fingerprint(Example("a", None), Example("b", 0)),
-        fingerprint(Example("a0b", 1)),
-    ]
-    assert len({base, *others}) == 6
+    def fingerprints(*examples: Example, labelled: bool = True) -> dict[str, str]:
+        return load_corpus(file_of(*examples, *many), labelled=labelled).fingerprints
+
+    base = fingerprints(first, second)
+    assert base == fingerprints(first, second)
+    assert base["texts"] == fingerprints(first, second, labelled=False)["texts"]
+    relabelled = fingerprints(Example("a", 0), second)
+    assert relabelled["texts"] == base["texts"]
+    assert relabelled["labels"] != base["labels"]
+    others = [(second, first), (first,), (Example("ab", 1), Example("", 0)), (Example("a0b", 1),)]
+    assert len({base["texts"], *(fingerprints(*one)["texts"] for one in others)}) == 5
+
+
+def test_a_sample_of_a_sorted_file_holds_both_classes(file_of):
+    examples = [Example(f"text {number}", int(number >= 1000)) for number in range(2000)]
+    loaded = load_corpus(file_of(*examples, validation_fraction=0.4), labelled=True)
+    sample = loaded.sample_validation(200)
+    assert len(sample) == len(set(sample)) == 200
+    assert 70 < sum(example.label == 1 for example in sample) < 130
+    assert sample == loaded.sample_validation(200)
+    assert set(loaded.sample_validation(50)) < set(sample)
+    assert loaded.sample_validation(10**6) == list(loaded.validation)
 
 
 def test_the_toy_corpus_knows_gold_scores_and_causal_words():

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import datasets
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from abcrl.config import DataConfig, InputError
 from abcrl.data import Example, require_source
@@ -169,10 +171,32 @@ def test_a_bad_csv_record_is_named_by_the_line_that_it_begins_in(tmp_path, messa
     assert refusal(file).startswith(f"{tmp_path}/{message}")
 
 
-def test_a_csv_file_names_each_column_once(tmp_path):
+def test_each_column_is_named_once(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("text,text\na,b\n", encoding="utf-8")
-    assert refusal(file).startswith(f"{file}:1: must name each column once, received 'text' twice")
+    assert refusal(file).startswith(f"{file}: must name each column once, received 'text' twice")
+    columns = [pyarrow.array([text]) for text in ("a", "b")]
+    file = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_arrays(columns, names=["text", "text"]), file)
+    assert refusal(file).startswith(f"{file}: must name each column once, received 'text' twice")
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(GOOD + b'{"text": "a", "text": "b", "label": 1}\n')
+    assert "rows.jsonl:2: must be a JSON object" in refusal(file)
+    assert "(a name twice in one object)" in refusal(file)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.csv.gz"])
+def test_a_file_of_nothing_has_no_rows(tmp_path, name):
+    (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"\n")
+    assert rows_of(tmp_path / name) == []
+    (tmp_path / name).write_bytes(b"")
+    assert rows_of(tmp_path / name) == []
+
+
+def test_names_that_hold_line_feeds_stay_on_the_line(tmp_path):
+    file = tmp_path / "ro\nws.csv"
+    file.write_text('"te\nxt",label\na,1\n', encoding="utf-8")
+    assert r"there are te\nxt, label" in refusal(file)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from .errors import InputError
+from abcrl.config import InputError
 
 # Seconds; a reachable Hub answers in a fraction of one.
 _PATIENCE = 5.0
