@@ -205,7 +205,8 @@ def test_a_run_folder_says_how_it_ended_and_on_what_it_ran(tiny_runs):
         folder = tiny_runs.root / name
         assert read_status(folder) == "finished"
         environment = json.loads((folder / "environment.json").read_text())
-        assert environment["fingerprints"]["corpus"]
+        # Generated texts have their labels whoever reads them.
+        assert environment["fingerprints"].keys() == {"texts", "labels"}
         assert environment["device"]
         assert [row["step"] for row in read_rows(folder, "timings")] == [5, 10, 15]
 
@@ -238,7 +239,7 @@ def test_another_seed_is_another_run(tiny_runs, tmp_path):
 
 
 def test_sft_goes_on_from_a_model_folder(tiny_runs, tmp_path):
-    config = tiny_runs.sft(tmp_path / "run", model__base=str(tiny_runs.policy))
+    config = tiny_runs.sft(tmp_path / "run", model={"base": str(tiny_runs.policy)})
     result = run_sft(config, SilentReporter())
     first = read_rows(tiny_runs.root / "sft", "metrics")[-1]["eval/loss"]
     assert result.heldout_loss < first
@@ -249,7 +250,6 @@ def test_sft_goes_on_from_a_model_folder(tiny_runs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"training__max_length": 97}, "training.max_length: must fit the model's context of 96"),
         ({"model__architecture": "no-such"}, "model.architecture: must be a transformers model"),
         ({"model__architecture": "t5"}, "model.architecture: must be a transformers model"),
         ({"data__limit": 2}, "data.validation_fraction: must leave at least one"),
@@ -260,6 +260,14 @@ def test_sft_refuses_what_cannot_work_before_it_writes(tiny_runs, tmp_path, chan
         run_sft(tiny_runs.sft(tmp_path / "run", **changes), SilentReporter())
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_sft_refuses_texts_longer_than_a_loaded_model_s_context(tiny_runs, tmp_path):
+    model = {"base": str(tiny_runs.policy)}
+    config = tiny_runs.sft(tmp_path / "run", model=model, training__max_length=97)
+    with pytest.raises(InputError, match=r"training\.max_length: must fit the model's"):
+        run_sft(config, SilentReporter())
     assert not (tmp_path / "run").exists()
 
 
