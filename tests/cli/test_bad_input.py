@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 FEW = ["--set", "data.limit=100"]
 PPO = ["ppo", "--policy", "a/b", "--reward-model", "c/d", "--output", "run", *FEW]
@@ -122,6 +123,16 @@ def test_policy_and_reward_model_cannot_stand_for_each_other(abcrl, tiny_runs):
     assert line.startswith("policy: must be a language model")
     line = refuse(abcrl, *PPO, "--policy", policy, "--reward-model", policy)
     assert line.startswith("reward_model: the checkpoint must hold every weight")
+
+
+def test_a_reward_model_of_three_labels_is_refused(abcrl, tiny_runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    config = AutoConfig.from_pretrained(tiny_runs.reward_model, num_labels=3)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_runs.policy).save_pretrained(folder)
+    line = refuse(abcrl, *PPO, "--policy", tiny_runs.policy, "--reward-model", folder)
+    assert line.startswith("reward_model: must be a sequence classifier with one or two labels")
+    assert "with 3 labels" in line
 
 
 @pytest.mark.parametrize("command", [SFT, ["train-rm", "--output", "run", "--model", "a/b"], PPO])
