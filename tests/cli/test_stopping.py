@@ -20,7 +20,7 @@ from abcrl.stages.compare import run_compare
 from abcrl.stages.plan import plan_cells
 from abcrl.stages.reporter import SilentReporter
 from abcrl.storage import RunFolder, read_rows, read_status
-from tests.grid.processes import Command, disposition, holder, listens_to, wait_for
+from tests.grid.processes import Command, holder, listens_to, wait_for
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -59,8 +59,8 @@ def start() -> Iterator[Callable[..., Command]]:
     """start("sft", "--config", ...): runs the installed command."""
     commands: list[Command] = []
 
-    def start(*arguments: object) -> Command:
-        commands.append(Command(SCRIPT, *arguments))
+    def start(*arguments: object, hangup: signal.Handlers = signal.SIG_DFL) -> Command:
+        commands.append(Command(SCRIPT, *arguments, hangup=hangup))
         wait_for(lambda: listens_to(commands[-1].process.pid, signal.SIGTERM))
         return commands[-1]
 
@@ -182,8 +182,8 @@ def test_a_closed_terminal_ends_a_run_unless_it_was_told_to_stay(start, tiny_run
     for name in ("stays", "ends"):
         config = tiny_runs.sft(tmp_path / name, training__max_steps=100_000)
         (tmp_path / f"{name}.yaml").write_text(to_yaml(config))
-    with disposition(signal.SIGHUP, signal.SIG_IGN):  # as nohup does
-        stays = start("sft", "--config", tmp_path / "stays.yaml")
+    # As nohup starts it.
+    stays = start("sft", "--config", tmp_path / "stays.yaml", hangup=signal.SIG_IGN)
     ends = start("sft", "--config", tmp_path / "ends.yaml")
     wait_for_rows(tmp_path / "stays", tmp_path / "ends")
 

@@ -71,9 +71,9 @@ def disposition(number: signal.Signals, handler: signal.Handlers) -> Iterator[No
 class Command:
     """A command in a process group of its own, as a terminal starts it."""
 
-    def __init__(self, *words: object) -> None:
-        # Whoever runs the tests in the background may have Ctrl-C ignored.
-        with disposition(signal.SIGINT, signal.SIG_DFL):
+    def __init__(self, *words: object, hangup: signal.Handlers = signal.SIG_DFL) -> None:
+        # Whoever runs the tests in the background, or under nohup, has one of them ignored.
+        with disposition(signal.SIGINT, signal.SIG_DFL), disposition(signal.SIGHUP, hangup):
             self.process = subprocess.Popen(
                 [str(word) for word in words],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
