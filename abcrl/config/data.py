@@ -12,6 +12,8 @@ from .paths import absolute_if_local
 FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 """Kinds of file that texts are read from, by the end of the name."""
 
+# Endings of files that are not read: what has one is no Hub id either.
+_OTHER_FILES = (".json", ".txt", ".tsv", ".gz", ".zip", ".arrow", ".xlsx")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -26,7 +28,8 @@ def _source(value: str) -> str:
     reference = absolute_if_local(value)
     if reference.endswith(FILE_SUFFIXES):
         return str(Path(reference).absolute())
-    if Path(reference).is_absolute() or not _HUB_ID.fullmatch(reference):
+    local = Path(reference).is_absolute() or Path(reference).suffix in _OTHER_FILES
+    if local or not _HUB_ID.fullmatch(reference):
         raise ValueError(f"must be {SOURCE_KINDS}, received {value!r}; choose one with --dataset")
     return reference
 

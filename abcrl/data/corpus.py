@@ -65,7 +65,7 @@ class Corpus:
                 raise InputError(
                     f"data.source: the {part} texts must be of both classes, received "
                     f"{counts[1]} positive, {counts[0]} negative and {counts[None]} unlabelled; "
-                    f"give labelled texts of both classes"
+                    f"give texts of both, or another data.label_column or data.labels"
                 )
 
 

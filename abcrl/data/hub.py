@@ -20,13 +20,15 @@ def open_hub_table(config: DataConfig) -> Table:
     split = config.split or "train"
     name = f"{config.source} ({split})"
     offline = datasets.config.HF_HUB_OFFLINE
+    away = offline or not hub_answers()
     try:
-        # Where the Hub is away: from the cache or not at all, and at once.
-        datasets.config.HF_HUB_OFFLINE = offline or not hub_answers()
+        datasets.config.HF_HUB_OFFLINE = away  # then from the cache or not at all, and at once
         dataset = datasets.load_dataset(config.source, config.subset, split=split)
     # datasets raises what its many readers raise: OSError, ValueError, its own and its parsers'.
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if away:  # the error's own words are about a variable that nobody set
+            reason = "no such file here, the Hub cannot be reached, and no copy is in the cache"
         raise InputError(
             f"data.source: must be a Hub dataset that can be loaded, received {config.source!r} "
             f"({reason}); check id, subset and split, or give a local file with --dataset"

@@ -113,7 +113,8 @@ def _label(value: object, config: DataConfig, table: Table, number: int) -> int:
     negative, positive = config.labels
     raise InputError(
         f"{table.at(number)}: {config.label_column} must be {negative!r} or {positive!r}, received "
-        f"{_short(value)}; name the two values in data.labels, e.g. [bad, good]"
+        f"{_short(value)}; name the two values in data.labels, the negative one first, e.g. "
+        f"[bad, good]"
     )
 
 

@@ -128,8 +128,9 @@ class _Training:
         prompts = min(config.evaluation.prompts, len(texts.heldout))
         if prompts < config.evaluation.prompts:
             reporter.message(
-                f"evaluation: {prompts} held-out prompts instead of {config.evaluation.prompts}, "
-                f"as no more held-out texts give one"
+                f"evaluation: {prompts} held-out prompts instead of {config.evaluation.prompts}: "
+                f"no more held-out texts have over {config.prompt.min_characters} characters "
+                f"(prompt.min_characters); {len(texts.train)} texts give training prompts"
             )
         # The same for every seed of the run.
         heldout = PromptSource(texts.heldout, seed=config.data.seed, stream="validation-prompts")

@@ -36,7 +36,18 @@ def test_a_built_in_source_is_one_even_where_a_folder_has_its_name(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "name", ["reviews.txt", "./reviews", "/tmp", "a/b/c", "two words", "http://x.org/a.zip", "'..'"]
+    "name",
+    [
+        "reviews.txt",
+        "absent.txt",
+        "a/absent.json",
+        "./reviews",
+        "/tmp",
+        "a/b/c",
+        "two words",
+        "http://x.org/a.zip",
+        "'..'",
+    ],
 )
 def test_what_is_none_of_these_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

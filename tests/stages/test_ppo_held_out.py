@@ -23,8 +23,8 @@ def test_held_out_prompts_are_never_used_twice(tiny_runs, tmp_path):
     run_ppo(config, reporter)
     held_out = len(load_corpus(config.data).validation)
     assert reporter.messages == [
-        f"evaluation: {held_out} held-out prompts instead of 500, as no more held-out texts "
-        "give one"
+        f"evaluation: {held_out} held-out prompts instead of 500: no more held-out texts have "
+        "over 0 characters (prompt.min_characters); 283 texts give training prompts"
     ]
 
 
