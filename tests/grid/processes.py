@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120.0
@@ -59,8 +61,10 @@ def read_pids(folder: Path) -> list[int]:
 
 
 @contextmanager
-def disposition(number: signal.Signals, handler: signal.Handlers) -> Iterator[None]:
-    """What is started in the block begins with a signal ignored, or not ignored."""
+def disposition(
+    number: signal.Signals, handler: signal.Handlers | Callable[[int, FrameType | None], Any]
+) -> Iterator[None]:
+    """What runs or is started in the block has a signal ignored, or not ignored."""
     previous = signal.signal(number, handler)
     try:
         yield
