@@ -63,6 +63,7 @@ _SPECIFIC: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 2},
     "mistral": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "qwen2": {"num_key_value_heads": 2},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
 }
 

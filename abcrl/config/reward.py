@@ -1,7 +1,7 @@
 """How the score becomes token rewards: the reward mode and its options, the score's offset."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,16 +16,34 @@ class RewardMode(StrEnum):
     UNIFORM = "uniform"
     ABC_D = "abc-d"
     ABC_D2 = "abc-d2"
+    # Controls: each keeps something of abc and drops the rest.
+    SHUFFLED = "shuffled"
+    SWAPPED = "swapped"
+    POSITION = "position"
+    RANDOM = "random"
+    # Differences of the reward model's scores of prefixes.
+    RED = "red"
+
+    @property
+    def in_paper(self) -> bool:
+        """True for the five modes of the paper, which a comparison runs unless told otherwise."""
+        return self in _IN_PAPER
 
     @property
     def default_beta(self) -> float | None:
         """Share of the score that is spread when the user names none; None where beta is unused.
 
-        0.8 for the attention modes and 1.0 for uniform are the paper's effective settings.
+        0.8 for the attention modes and 1.0 for uniform are the paper's effective settings. The
+        controls and red have abc's, so that they differ from abc in one thing.
         """
         if self is RewardMode.RLHF:
             return None
         return 1.0 if self is RewardMode.UNIFORM else 0.8
+
+
+_IN_PAPER: Final = frozenset(
+    {RewardMode.ABC, RewardMode.RLHF, RewardMode.UNIFORM, RewardMode.ABC_D, RewardMode.ABC_D2}
+)
 
 
 class RewardConfig(Group):

@@ -7,6 +7,8 @@ replaced without touching it.
     credit = assign_credit("abc", Evidence(response_mask, reward_attention=attention))
     token_scores = densify(scores, credit.weights, response_mask, beta=0.8)
 
+or, for any mode in one call, `assign_token_scores(mode, evidence, scores, beta)`.
+
 What densifying promises: each row of `token_scores` sums to its score. At gamma = 1 the return of
 every response, hence the objective, is unchanged, for every mode, weight and beta.
 
@@ -17,6 +19,7 @@ What it does not promise:
   on later tokens. The gradient is biased, and the optimum of the objective need not be a fixed
   point of the update. (After `x`, continuing with A scores 1 and credits x, with B scores 0.5 and
   credits B. At beta 1 the second token is rewarded 0 for A and 0.5 for B: the update prefers B.)
+  `rlhf` and `red` are the exceptions: their gradient is exact.
 - *Independence of the score's offset.* With a sparse reward a constant added to all scores is only
   a baseline. Spread over the response it rewards some tokens over others, so that even a constant
   score has a non-zero gradient. Fix the offset on purpose, before densifying.
@@ -31,20 +34,40 @@ from abcrl.config import RewardMode
 
 from .credit import Alignment, Credit, assign_credit
 from .evidence import Evidence
-from .health import effective_tokens, first_token_share, last_token_share
+from .health import (
+    credit_entropy,
+    effective_tokens,
+    first_token_share,
+    last_token_share,
+    share_on,
+)
 from .modes import needs
+from .prefixes import prefix_differences
+from .resampling import POSITIONS, fit_position_profile, resample_weights
 from .spread import blend, densify
+from .token_scores import TokenScores, assign_token_scores
+from .transfer import Transferred, transfer
 
 __all__ = [
+    "POSITIONS",
     "Alignment",
     "Credit",
     "Evidence",
     "RewardMode",
+    "TokenScores",
+    "Transferred",
     "assign_credit",
+    "assign_token_scores",
     "blend",
+    "credit_entropy",
     "densify",
     "effective_tokens",
     "first_token_share",
+    "fit_position_profile",
     "last_token_share",
     "needs",
+    "prefix_differences",
+    "resample_weights",
+    "share_on",
+    "transfer",
 ]

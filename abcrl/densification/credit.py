@@ -8,8 +8,8 @@ from torch import Tensor
 
 from abcrl.config import RewardMode
 
-from .evidence import Evidence, read_field
-from .modes import find_mode
+from .evidence import Evidence, read_fields
+from .modes import ModeSpec, find_mode
 from .refusals import enforce, has_response, is_evidence, refusal, require_mask
 from .scaling import scale_to_unit_peak
 from .tokens import move_to_next_token
@@ -47,32 +47,35 @@ def assign_credit(
         sums to 1 within 1e-6 (1e-5 above 1,000 tokens) and depends on no other row.
 
     Raises:
-        ValueError: unknown mode or alignment; missing evidence; wrong type, shape, dtype or device;
-            a row without a response token; on the response, attention that is negative or not
-            finite in float32; policy attention to a token that was not yet written.
+        ValueError: unknown mode or alignment; a signed mode, which has no weights; missing
+            evidence; wrong type, shape, dtype or device; a row without a response token; on the
+            response, evidence that is negative or not finite in float32, noise outside [0, 1);
+            policy attention to a token that was not yet written.
     """
     spec = find_mode(mode)
-    if alignment not in get_args(Alignment):
-        remedy = f"choose from {', '.join(get_args(Alignment))}"
-        raise refusal("alignment", "name an alignment", repr(alignment), remedy)
+    if not isinstance(spec, ModeSpec):
+        remedy = "its spread is signed: call assign_token_scores"
+        raise refusal("mode", "credit by weights", repr(str(mode)), remedy)
+    require_alignment(alignment)
     mask = evidence.response_mask
     require_mask(mask)
-
-    rules = [has_response(mask)]
-    observed = {}
-    for field in sorted(spec.needs):
-        observed[field], promises = read_field(evidence, field, mode)
-        rules += promises
-
+    observed, rules = read_fields(evidence, spec.needs, mode)
     raw = spec.credit(mask, **observed)
     if alignment == "paper" and spec.shifted_in_paper:
         raw = move_to_next_token(raw, mask)
     # The mode's own promise comes last, so that bad evidence is blamed before the mode.
-    enforce(*rules, is_evidence(f"raw credit of mode {mode}", raw, mask))
-    return _normalise(raw, mask)
+    enforce(has_response(mask), *rules, is_evidence(f"raw credit of mode {mode}", raw, mask))
+    return normalise(raw, mask)
 
 
-def _normalise(raw: Float32[Tensor, "B R"], response_mask: Bool[Tensor, "B R"]) -> Credit:
+def require_alignment(alignment: str) -> None:
+    """Refuse what is no `Alignment`."""
+    if alignment not in get_args(Alignment):
+        remedy = f"choose from {', '.join(get_args(Alignment))}"
+        raise refusal("alignment", "name an alignment", repr(alignment), remedy)
+
+
+def normalise(raw: Float32[Tensor, "B R"], response_mask: Bool[Tensor, "B R"]) -> Credit:
     """Return raw credit as weights that sum to 1 over the response; uniform where there is none."""
     scaled = scale_to_unit_peak(raw.masked_fill(~response_mask, 0), dims=(-1,))
     fell_back = (scaled == 0).all(-1)

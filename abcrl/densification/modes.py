@@ -5,6 +5,11 @@ wherever it does not count (off the response; for pairs also j >= k). It returns
 `[B, R]`, finite and >= 0, on any scale. Normalising, the fallback and the zeros off the response
 are `assign_credit`'s.
 
+A signed mode has no weights: its function receives evidence and scores as they are and returns the
+spread itself, for `blend`.
+
+Here are the paper's five; the other functions of the table are in `controls` and `prefixes`.
+
 "The paper" is Chan, Sun, Holt and van der Schaar, "Dense Reward for Free in Reinforcement Learning
 from Human Feedback", ICML 2024, arXiv 2402.00782; "its code" is the `redistribution.py` published
 with it. Where attention has no mass on a response its code returns NaN or raises; here such a row
@@ -15,17 +20,24 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from abcrl.config import RewardMode
 
+from .controls import dirichlet_row, donated_row, profile_at_tokens, shuffle_scored_row
+from .evidence import Evidence
+from .prefixes import spread_by_prefixes
 from .refusals import refusal
 from .scaling import scale_to_unit_peak
 from .tokens import last_response_token, token_ranks
 
 CreditFunction = Callable[..., Float32[Tensor, "B R"]]
 """`(response_mask, *, <each needed field>) -> raw credit`."""
+
+
+SpreadFunction = Callable[[Evidence, Float[Tensor, " B"]], Float32[Tensor, "B R"]]
+"""`(evidence, scores) -> spread`, which sums to the score in each row; checks what it is given."""
 
 
 class ModeSpec(NamedTuple):
@@ -36,6 +48,14 @@ class ModeSpec(NamedTuple):
     """Names of the `Evidence` fields that `credit` receives, besides the mask."""
     shifted_in_paper: bool = False
     """True where the paper's code credits the token after the one attended to."""
+
+
+class SignedSpec(NamedTuple):
+    """What a reward mode needs that gives tokens parts of the score of either sign."""
+
+    spread: SpreadFunction
+    needs: frozenset[str] = frozenset()
+    """Names of the `Evidence` fields that `spread` reads, besides the mask."""
 
 
 def last_token(response_mask: Bool[Tensor, "B R"]) -> Float32[Tensor, "B R"]:
@@ -99,7 +119,7 @@ def last_row(
     return policy_attention[rows, last]
 
 
-MODES: Final[dict[str, ModeSpec]] = {
+MODES: Final[dict[str, ModeSpec | SignedSpec]] = {
     RewardMode.ABC: ModeSpec(scored_row, frozenset({"reward_attention"})),
     RewardMode.RLHF: ModeSpec(last_token),
     RewardMode.UNIFORM: ModeSpec(every_token),
@@ -107,11 +127,16 @@ MODES: Final[dict[str, ModeSpec]] = {
         mean_of_later_rows, frozenset({"policy_attention"}), shifted_in_paper=True
     ),
     RewardMode.ABC_D2: ModeSpec(last_row, frozenset({"policy_attention"}), shifted_in_paper=True),
+    RewardMode.SHUFFLED: ModeSpec(shuffle_scored_row, frozenset({"reward_attention", "noise"})),
+    RewardMode.SWAPPED: ModeSpec(donated_row, frozenset({"bank_row"})),
+    RewardMode.POSITION: ModeSpec(profile_at_tokens, frozenset({"profile"})),
+    RewardMode.RANDOM: ModeSpec(dirichlet_row, frozenset({"reward_attention", "noise"})),
+    RewardMode.RED: SignedSpec(spread_by_prefixes, frozenset({"prefix_scores"})),
 }
 """The one place that knows all modes. A `RewardMode` is its own name, so `MODES["abc"]` works."""
 
 
-def find_mode(mode: RewardMode | str) -> ModeSpec:
+def find_mode(mode: RewardMode | str) -> ModeSpec | SignedSpec:
     """Return the table's entry for a mode.
 
     Raises:

@@ -49,15 +49,15 @@ def enforce(*rules: Rule) -> None:
     raise refusal(broken.field, broken.rule, f"{value:g} at index {index}", broken.remedy)
 
 
-def require_mask(response_mask: Bool[Tensor, "B R"]) -> None:
-    """Refuse a response mask that is not bool `[B, R]` with R >= 1."""
-    field, remedy = "response_mask", "pass True for each response token that counts"
-    if not isinstance(response_mask, Tensor):
-        raise refusal(field, "be a torch.Tensor", type(response_mask).__name__, remedy)
-    if response_mask.dtype != torch.bool:
-        raise refusal(field, "be bool", response_mask.dtype, remedy)
-    if response_mask.ndim != 2 or response_mask.shape[1] == 0:
-        raise refusal(field, "have shape [B, R], R >= 1", list(response_mask.shape), remedy)
+def require_mask(mask: Bool[Tensor, "B R"], field: str = "response_mask") -> None:
+    """Refuse a mask that is not bool `[B, R]` with R >= 1."""
+    remedy = "pass True for each token that counts"
+    if not isinstance(mask, Tensor):
+        raise refusal(field, "be a torch.Tensor", type(mask).__name__, remedy)
+    if mask.dtype != torch.bool:
+        raise refusal(field, "be bool", mask.dtype, remedy)
+    if mask.ndim != 2 or mask.shape[1] == 0:
+        raise refusal(field, "have shape [B, R], R >= 1", list(mask.shape), remedy)
 
 
 def require_floats(field: str, values: Tensor, axes: str, response_mask: Tensor) -> None:
@@ -66,18 +66,20 @@ def require_floats(field: str, values: Tensor, axes: str, response_mask: Tensor)
     Args:
         field: the name to use in the message.
         values: what was received.
-        axes: the shape in the letters of the mask, for example `"B R R"`.
+        axes: the shape in the letters of the mask and in numbers: `"B R R"`, `"B R+1"`, `"10"`.
         response_mask: bool `[B, R]`, already checked; it sets B, R and the device.
     """
     if not isinstance(values, Tensor):
         raise refusal(field, "be a torch.Tensor", type(values).__name__, "convert it")
     if not values.is_floating_point():
         raise refusal(field, "be floating point", values.dtype, "convert it with .float()")
-    sizes = dict(zip("BR", response_mask.shape, strict=True))
-    shape = [sizes[axis] for axis in axes.split()]
+    B, R = response_mask.shape
+    sizes = {"B": B, "R": R, "R+1": R + 1}
+    shape = [sizes[axis] if axis in sizes else int(axis) for axis in axes.split()]
     if list(values.shape) != shape:
         rule = f"have shape [{', '.join(axes.split())}] = {shape}"
-        raise refusal(field, rule, list(values.shape), "match it to response_mask [B, R]")
+        remedy = "match it to response_mask [B, R]" if "B" in axes else f"give {axes} numbers"
+        raise refusal(field, rule, list(values.shape), remedy)
     if values.device != response_mask.device:
         rule = f"be on the device of response_mask ({response_mask.device})"
         raise refusal(field, rule, values.device, "move one of them")
@@ -106,8 +108,20 @@ def is_finite(field: str, values: Float[Tensor, "..."], where: Tensor | None = N
     return Rule(field, "be finite in float32", holds, values, remedy)
 
 
-def is_evidence(field: str, values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Rule:
-    """The values are finite in float32 and not negative on the entries `where`."""
-    holds = (values.isfinite() & (values >= 0)) | ~where
+def is_evidence(
+    field: str, values: Float[Tensor, "..."], where: Bool[Tensor, "..."] | None = None
+) -> Rule:
+    """The values are finite in float32 and not negative, on the entries `where` (None: all)."""
+    holds = values.isfinite() & (values >= 0)
+    rule = "be finite in float32 and >= 0"
+    if where is not None:
+        holds, rule = holds | ~where, f"{rule} on the response"
     remedy = "look for an overflow, a NaN or logits in place of probabilities where it was computed"
-    return Rule(field, "be finite in float32 and >= 0 on the response", holds, values, remedy)
+    return Rule(field, rule, holds, values, remedy)
+
+
+def is_uniform(field: str, values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Rule:
+    """The values are random numbers of [0, 1) on the entries `where`."""
+    holds = ((values >= 0) & (values < 1)) | ~where
+    remedy = "draw it with torch.rand, in float32: narrower types round up to 1"
+    return Rule(field, "be in [0, 1) on the response", holds, values, remedy)

@@ -1,5 +1,6 @@
-"""Scale without overflow or underflow."""
+"""Arithmetic that neither overflows nor underflows."""
 
+import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -14,3 +15,8 @@ def scale_to_unit_peak(
     """
     peak = values.amax(dims, keepdim=True)
     return values / peak.where(peak > 0, 1)
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64, for what cancels in float32; float32 on MPS, which has nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -4,6 +4,7 @@ Policy with value head, reward model, and the capture of attention rows from bot
 """
 
 from .attention import CaptureError, capture_attention
+from .byte_spans import DecodedResponse, decode_response, token_bytes
 from .loading import (
     disable_dropout,
     embedding_rows,
@@ -15,6 +16,15 @@ from .loading import (
 from .policy import PolicyOutput, PolicyWithValueHead, response_logits
 from .positions import last_positions, position_ids
 from .reward_model import RewardModel, RewardOutput
+from .reward_text import (
+    Reading,
+    RewardInputs,
+    RewardText,
+    byte_overlap,
+    continue_prompt,
+    read_response,
+    read_responses,
+)
 from .scratch import build_causal_lm, require_buildable
 from .tokenizers import (
     add_pad_token,
@@ -30,14 +40,21 @@ from .tokenizers import (
 
 __all__ = [
     "CaptureError",
+    "DecodedResponse",
     "PolicyOutput",
     "PolicyWithValueHead",
+    "Reading",
+    "RewardInputs",
     "RewardModel",
     "RewardOutput",
+    "RewardText",
     "add_pad_token",
     "bos_prefix",
     "build_causal_lm",
+    "byte_overlap",
     "capture_attention",
+    "continue_prompt",
+    "decode_response",
     "disable_dropout",
     "embedding_rows",
     "encode_batch",
@@ -49,9 +66,12 @@ __all__ = [
     "load_tokenizer",
     "new_classifier",
     "position_ids",
+    "read_response",
+    "read_responses",
     "require_buildable",
     "response_logits",
     "shares_ids",
+    "token_bytes",
     "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",

@@ -14,14 +14,22 @@ from abcrl.densification import (
     Credit,
     Evidence,
     RewardMode,
+    TokenScores,
     assign_credit,
+    assign_token_scores,
     blend,
     densify,
+    fit_position_profile,
+    prefix_differences,
+    resample_weights,
 )
 from abcrl.densification import credit as credit_module
+from abcrl.densification import prefixes as prefixes_module
+from abcrl.densification import resampling as resampling_module
 from abcrl.densification import spread as spread_module
+from tests.densification.cases import WEIGHT_MODES
 
-Call = Callable[[Evidence], Credit | Tensor]
+Call = Callable[[Evidence], Credit | TokenScores | Tensor]
 
 # Operations whose result the host has to wait for.
 WAITS = {
@@ -55,7 +63,15 @@ class CountOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def batch_of(rows: int, columns: int, device: str = "cpu") -> Evidence:
     mask = torch.ones(rows, columns, dtype=torch.bool, device=device)
     attention = torch.ones(rows, columns, device=device)
-    return Evidence(mask, attention, attention[:, :, None] * attention[:, None, :].tril(-1))
+    return Evidence(
+        mask,
+        attention,
+        attention[:, :, None] * attention[:, None, :].tril(-1),
+        noise=attention / 2,
+        bank_row=attention,
+        profile=torch.ones(10, device=device),
+        prefix_scores=torch.ones(rows, columns + 1, device=device),
+    )
 
 
 def operations_of(call: Call, rows: int, columns: int) -> CountOperations:
@@ -85,14 +101,45 @@ def call_blend(evidence: Evidence) -> Tensor:
     return blend(weights, scores, evidence.response_mask, 0.8)
 
 
+def call_prefix_differences(evidence: Evidence) -> Tensor:
+    assert evidence.prefix_scores is not None
+    _, scores = weights_and_scores(evidence)
+    return prefix_differences(evidence.prefix_scores, scores, evidence.response_mask)
+
+
+def call_resample(evidence: Evidence) -> Tensor:
+    weights, _ = weights_and_scores(evidence)
+    return resample_weights(weights, evidence.response_mask, evidence.response_mask[:, 1:])
+
+
+def call_fit_profile(evidence: Evidence) -> Tensor:
+    return fit_position_profile(weights_and_scores(evidence)[0], evidence.response_mask)
+
+
+def call_assign_token_scores(mode: RewardMode) -> Call:
+    return lambda evidence: assign_token_scores(mode, evidence, weights_and_scores(evidence)[1], 1)
+
+
+def flatten(outputs: Any) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [tensor for output in outputs for tensor in flatten(output)]
+
+
 CALLS = [
     pytest.param(call_densify, id="densify"),
     pytest.param(call_blend, id="blend"),
+    pytest.param(call_prefix_differences, id="prefix-differences"),
+    pytest.param(call_resample, id="resample"),
+    pytest.param(call_fit_profile, id="fit-profile"),
     *(
         pytest.param(call_assign_credit(mode, alignment), id=f"{mode}-{alignment}")
-        for mode in RewardMode
+        for mode in WEIGHT_MODES
         for alignment in get_args(Alignment)
     ),
+]
+BOTH = [
+    pytest.param(call_assign_token_scores(mode), id=f"{mode}-token-scores") for mode in RewardMode
 ]
 
 
@@ -101,26 +148,30 @@ def test_good_input_waits_for_the_device_once(call):
     assert operations_of(call, rows=3, columns=5).waits == 1
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", BOTH)
+def test_credit_and_token_scores_together_wait_twice(call):
+    assert operations_of(call, rows=3, columns=5).waits == 2
+
+
+@pytest.mark.parametrize("call", [*CALLS, *BOTH])
 def test_no_loop_over_rows_or_tokens(call):
     assert operations_of(call, 1, 2).counts == operations_of(call, 17, 33).counts
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [*CALLS, *BOTH])
 def test_everything_stays_on_the_device_of_the_inputs(call, monkeypatch):
     # torch's meta device stands in for a GPU: like one it refuses to be mixed with the CPU. It
     # holds no values to check, so the value checks are left out.
-    for module in [credit_module, spread_module]:
+    for module in [credit_module, spread_module, prefixes_module, resampling_module]:
         monkeypatch.setattr(module, "enforce", lambda *_rules: None)
-    result = call(batch_of(3, 5, device="meta"))
-    outputs = result if isinstance(result, tuple) else [result]
+    outputs = flatten(call(batch_of(3, 5, device="meta")))
     assert {output.device.type for output in outputs} == {"meta"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [*CALLS, *BOTH])
 def test_a_gpu_agrees_with_the_cpu(call):
-    on_cpu, on_gpu = call(batch_of(3, 5)), call(batch_of(3, 5, device="cuda"))
+    on_cpu, on_gpu = (flatten(call(batch_of(3, 5, device=name))) for name in ("cpu", "cuda"))
     torch.testing.assert_close(on_gpu, on_cpu, check_device=False, rtol=0, atol=1e-6)
 
 

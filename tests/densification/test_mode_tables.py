@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from abcrl.densification import Alignment, Evidence, RewardMode, assign_credit
+from abcrl.densification import Alignment, Evidence, assign_credit
+from tests.densification.cases import WEIGHT_MODES
 
 ATTENTION_MODES = ["abc", "abc-d", "abc-d2"]
 
@@ -160,10 +161,10 @@ def test_rows_of_a_batch_use_their_own_lengths():
 
 
 @pytest.mark.parametrize("alignment", ["attended", "paper"])
-@pytest.mark.parametrize("mode", RewardMode)
+@pytest.mark.parametrize("mode", WEIGHT_MODES)
 def test_a_response_of_one_token_keeps_its_whole_score(mode, alignment):
-    mask = torch.tensor([[False, True, False]])
-    evidence = Evidence(mask, torch.full((1, 3), 0.5), torch.zeros(1, 3, 3))
+    mask, half = torch.tensor([[False, True, False]]), torch.full((1, 3), 0.5)
+    evidence = Evidence(mask, half, torch.zeros(1, 3, 3), half, half, torch.ones(10))
     credit = assign_credit(mode, evidence, alignment=alignment)
     assert credit.weights.tolist() == [[0, 1, 0]]
     # Nothing is written after the only token, so the policy's attention has no say.

@@ -36,6 +36,7 @@ CELLS = [
     pytest.param(case, mode, id=f"{name}-{mode}")
     for name, case in CASES.items()
     for mode in RewardMode
+    if mode.in_paper
 ]
 
 
