@@ -2,7 +2,7 @@
 
 import typer
 
-from . import compare, ppo, sft, train_rm
+from . import compare, credit, ppo, sft, train_rm
 from .options import VersionOption
 
 app = typer.Typer(
@@ -27,3 +27,6 @@ app.command("sft", short_help="Train a language model on texts.")(sft.sft)
 app.command("train-rm", short_help="Train a reward model on labelled texts.")(train_rm.train_rm)
 app.command("ppo", short_help="Train a policy with PPO on a score spread over tokens.")(ppo.ppo)
 app.command("compare", short_help="Train every arm with every seed, and compare.")(compare.compare)
+app.command("credit", short_help="Show where credit falls, and whether it is faithful.")(
+    credit.credit
+)

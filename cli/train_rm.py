@@ -20,7 +20,7 @@ from .outcome import exit_codes
 from .resolve import resolve
 
 if TYPE_CHECKING:
-    from abcrl.analysis.reward_quality import CreditSpread
+    from abcrl.analysis.credit_spread import CreditSpread
     from abcrl.stages.train_rm import RewardModelResult
 
 
@@ -50,7 +50,7 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Stage 2: train a reward model on labelled texts, starting from the SFT model.
 
-    Prints its held-out accuracy and how its attention would spread credit over tokens.
+    Prints its held-out accuracy and calibration, and how its attention would spread credit.
     """
     with exit_codes(debug=debug):
         from abcrl.config import TrainRmConfig
@@ -88,28 +88,36 @@ def _describe(result: "RewardModelResult", shortest: int, longest: int) -> str:
     quality = result.quality
     bag, bag_truncated = quality.naive_bayes_accuracy, quality.naive_bayes_accuracy_truncated
     limit = quality.cut_to
-    whole = "complete texts" if limit is None else f"texts of at most {limit} tokens"
+    whole = "on complete texts" if limit is None else f"on texts of at most {limit} tokens"
+    cut = f"on texts cut to {shortest}-{longest} tokens"
     lines = [
         "held-out accuracy, beside that of naive Bayes on the same words:",
-        f"  {quality.accuracy:.1%} (naive Bayes {bag:.1%}) on {whole}",
-        f"  {quality.accuracy_truncated:.1%} (naive Bayes {bag_truncated:.1%}) "
-        f"on texts cut to {shortest}-{longest} tokens",
+        f"  {quality.accuracy:.1%} (naive Bayes {bag:.1%}) {whole}",
+        f"  {quality.accuracy_truncated:.1%} (naive Bayes {bag_truncated:.1%}) {cut}",
+        "calibration of P(positive) = sigmoid(score):",
+        f"  error {quality.calibration_error:.1%}, NLL {quality.nll:.2f} nats {whole}",
+        f"  error {quality.calibration_error_truncated:.1%}, "
+        f"NLL {quality.nll_truncated:.2f} nats {cut}",
         f"score {quality.score_mean:+.2f} on average, standard deviation {quality.score_std:.2f}",
     ]
     if quality.credit is not None:
-        lines.append(_describe_credit(quality.credit))
+        lines += _describe_credit(quality.credit)
     return "\n".join([*lines, f"model in {result.final}"])
 
 
-def _describe_credit(credit: "CreditSpread") -> str:
-    text = (
-        f"ABC credit over {credit.texts} held-out texts of {credit.tokens:.0f} tokens: "
-        f"{credit.effective_tokens:.1f} effective tokens, {credit.first_token_share:.1%} on the "
-        f"first and {credit.last_token_share:.1%} on the last"
-    )
+def _describe_credit(credit: "CreditSpread") -> list[str]:
+    lines = [
+        f"ABC credit over {credit.texts} held-out texts of {credit.tokens:.0f} tokens:",
+        f"  {credit.effective_tokens:.1f} effective tokens, entropy {credit.entropy:.2f} nats",
+        f"  {credit.first_token_share:.1%} on the first token, {credit.last_token_share:.1%} on "
+        f"the last",
+        f"  {credit.punctuation_share:.1%} on punctuation, which is "
+        f"{credit.punctuation_token_share:.1%} of the tokens",
+    ]
     if credit.causal_share is None or credit.causal_token_share is None:
-        return text
-    return (
-        f"{text}, {credit.causal_share:.1%} on the words that truly decide "
-        f"(which are {credit.causal_token_share:.1%} of the tokens)"
-    )
+        return lines
+    return [
+        *lines,
+        f"  {credit.causal_share:.1%} on the words that truly decide, which are "
+        f"{credit.causal_token_share:.1%} of the tokens",
+    ]

@@ -56,6 +56,10 @@ _COMMON = {
     "eos_token_id": 0,
     "pad_token_id": 1,
 }
+_LABELS = {
+    "id2label": {0: "negative", 1: "positive"},
+    "label2id": {"negative": 0, "positive": 1},
+}
 _SPECIFIC: dict[str, dict[str, Any]] = {
     "gemma": {"num_key_value_heads": 1, "head_dim": 8},
     "gemma2": {"num_key_value_heads": 1, "head_dim": 8},
@@ -78,9 +82,9 @@ def tiny_causal_lm() -> BuildModel:
 
 @pytest.fixture(scope="session")
 def tiny_classifier() -> BuildModel:
-    """build(architecture="gpt2", *, seed=0, **config): a random classifier, two labels."""
+    """build(architecture="gpt2", *, seed=0, **config): a random negative/positive classifier."""
     return lambda architecture="gpt2", *, seed=0, **options: _build(
-        AutoModelForSequenceClassification, architecture, seed, {"num_labels": 2, **options}
+        AutoModelForSequenceClassification, architecture, seed, {**_LABELS, **options}
     )
 
 
@@ -150,6 +154,7 @@ TINY_PPO = {
     "ppo.mini_batch_size": 2,
     "ppo.learning_rate": 1e-3,
     "score.center_samples": 8,
+    "reward.reference_responses": 12,
     "evaluation.interval": 2,
     "evaluation.prompts": 4,
     "evaluation.samples": 2,
@@ -164,7 +169,7 @@ def _flags(settings: dict[str, Any], output: Path, changes: dict[str, object]) -
 @pytest.fixture(scope="session")
 def make_tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyRuns]:
     """make(architecture): trains SFT and reward model in a folder of their own."""
-    from abcrl.stages.reporter import SilentReporter
+    from abcrl.reporter import SilentReporter
     from abcrl.stages.sft import run_sft
     from abcrl.stages.train_rm import run_train_rm
 
@@ -186,8 +191,8 @@ def tiny_runs(make_tiny_runs: Callable[[str], TinyRuns]) -> TinyRuns:
 @pytest.fixture(scope="session")
 def tiny_ppo_runs(tiny_runs: TinyRuns) -> dict[str, Path]:
     """The folder of one finished PPO run for each reward mode, all with seed 0."""
+    from abcrl.reporter import SilentReporter
     from abcrl.stages.ppo import run_ppo
-    from abcrl.stages.reporter import SilentReporter
 
     folders = {mode.value: tiny_runs.root / mode.value for mode in RewardMode}
     for mode, folder in folders.items():

@@ -2,33 +2,14 @@
 
 from dataclasses import asdict, dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from abcrl.densification import (
-    Evidence,
-    RewardMode,
-    assign_credit,
-    effective_tokens,
-    first_token_share,
-    last_token_share,
-)
+from .credit_spread import CreditSpread
 
-
-@dataclass(frozen=True)
-class CreditSpread:
-    """How ABC credit spreads over texts; means over the texts."""
-
-    texts: int
-    tokens: float
-    """Tokens per text."""
-    effective_tokens: float
-    first_token_share: float
-    last_token_share: float
-    causal_share: float | None
-    """Share of the credit on truly causal tokens; None where the data do not know them."""
-    causal_token_share: float | None
-    """Share of the tokens that are truly causal: what uniform credit would put there."""
+CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -43,6 +24,12 @@ class RewardModelQuality:
     """Of a bag of words on exactly the texts of `accuracy`."""
     naive_bayes_accuracy_truncated: float
     """Of a bag of words on exactly the texts of `accuracy_truncated`."""
+    calibration_error: float
+    """Of P(positive) = sigmoid(score), on the texts of `accuracy`; 0 to 1."""
+    calibration_error_truncated: float
+    nll: float
+    """Of the labels under that P, in nats per text; `log 2` = 0.69 for saying 1/2 always."""
+    nll_truncated: float
     cut_to: int | None
     """Tokens that complete texts had to be cut to; None where all of them fit."""
     score_mean: float
@@ -64,31 +51,32 @@ def accuracy(scores: Float[Tensor, " N"], labels: Bool[Tensor, " N"]) -> float:
     return float(((scores > 0) == labels).float().mean())
 
 
-def credit_spread(
-    attention: Float[Tensor, "N T"],
-    mask: Bool[Tensor, "N T"],
-    causal: Bool[Tensor, "N T"] | None,
-) -> CreditSpread:
-    """Returns how ABC credit spreads over texts.
+def nll(scores: Float[Tensor, " N"], labels: Bool[Tensor, " N"]) -> float:
+    """Returns the mean negative log-likelihood of the labels, in nats, with P = sigmoid(score).
 
-    Args:
-        attention: The scored position's attention row per text.
-        mask: True = a token of the text.
-        causal: True = a token of a truly causal word; None where that is not known.
+    mean over i of log(1 + exp(-y[i] score[i])), y = +1 for positive, -1 for negative
+
+    A proper score: lowest for the true probabilities, so it falls with accuracy and calibration.
     """
-    evidence = Evidence(response_mask=mask, reward_attention=attention)
-    weights, _ = assign_credit(RewardMode.ABC, evidence)
-    lengths = mask.sum(-1)
-    on_causal = causal_share = None
-    if causal is not None:
-        on_causal = float((weights * causal).sum(-1).mean())
-        causal_share = float(((causal & mask).sum(-1) / lengths).mean())
-    return CreditSpread(
-        texts=len(mask),
-        tokens=float(lengths.float().mean()),
-        effective_tokens=float(effective_tokens(weights).mean()),
-        first_token_share=float(first_token_share(weights, mask).mean()),
-        last_token_share=float(last_token_share(weights, mask).mean()),
-        causal_share=on_causal,
-        causal_token_share=causal_share,
-    )
+    logits = scores.double()
+    return float(softplus(torch.where(labels, -logits, logits)).mean())
+
+
+def calibration_error(scores: Float[Tensor, " N"], labels: Bool[Tensor, " N"]) -> float:
+    """Returns the expected calibration error of P(positive) = sigmoid(score), 0 to 1.
+
+    ECE = sum over bins b of n[b] / n * |share of positive labels in b - mean P in b|
+
+    over 15 bins of equal width, [0, 1/15), ..., [14/15, 1]; Guo, Pleiss, Sun and Weinberger, "On
+    calibration of modern neural networks", ICML 2017, arXiv 1706.04599, section 2. Deviation: they
+    bin the probability of the predicted label, which for two labels is never below 1/2; P(positive)
+    tells too much confidence in positive from too much in negative.
+
+    Chance alone puts a perfectly calibrated model above 0, the further the fewer texts there are.
+    """
+    probabilities = scores.double().sigmoid()
+    # A probability of 1 belongs to the last bin.
+    bins = (probabilities * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=scores.device)
+    gaps.index_add_(0, bins, labels.double() - probabilities)
+    return float(gaps.abs().sum() / len(scores))

@@ -1,6 +1,7 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
 from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
+from .credit import CreditConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
 from .errors import InputError, RunFailedError
 from .load import differing_keys, load_config, read_yaml, to_yaml, validate
@@ -17,6 +18,7 @@ __all__ = [
     "ArmConfig",
     "CompareConfig",
     "ContrastConfig",
+    "CreditConfig",
     "DataConfig",
     "EvaluationConfig",
     "InputError",

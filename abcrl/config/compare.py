@@ -94,9 +94,10 @@ class CompareConfig(Group):
     )
     """Seeds of the PPO runs; every arm runs with each of them."""
     arms: list[ArmConfig] = Field(
-        default_factory=lambda: [ArmConfig.of_mode(mode) for mode in RewardMode], min_length=1
+        default_factory=lambda: [ArmConfig.of_mode(mode) for mode in RewardMode if mode.in_paper],
+        min_length=1,
     )
-    """The arms, in the order of the tables."""
+    """The arms, in the order of the tables; unless given, the paper's five modes."""
     contrasts: list[ContrastConfig] | None = None
     """Declared contrasts; null: each other arm against the first arm of mode rlhf."""
     sft: SftSettings | None = SftSettings()

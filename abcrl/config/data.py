@@ -12,6 +12,12 @@ from .paths import absolute_if_local
 FILE_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 """Kinds of file that texts are read from, by the end of the name."""
 
+BUILT_IN_SOURCES = ("toy",)
+"""Names that need no file and no network."""
+
+SOURCE_KINDS = f"{', '.join(BUILT_IN_SOURCES)}, a file ({', '.join(FILE_SUFFIXES)}) or a Hub id"
+"""What `data.source` may be, in words."""
+
 # Endings of files that are not read: what has one is no Hub id either.
 _OTHER_FILES = (".json", ".txt", ".tsv", ".gz", ".zip", ".arrow", ".xlsx")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -32,13 +38,6 @@ def _source(value: str) -> str:
     if local or not _HUB_ID.fullmatch(reference):
         raise ValueError(f"must be {SOURCE_KINDS}, received {value!r}; choose one with --dataset")
     return reference
-
-
-BUILT_IN_SOURCES = ("toy",)
-"""Names that need no file and no network."""
-
-SOURCE_KINDS = f"{', '.join(BUILT_IN_SOURCES)}, a file ({', '.join(FILE_SUFFIXES)}) or a Hub id"
-"""What `data.source` may be, in words."""
 
 
 def _zero_and_one() -> list[int | str]:

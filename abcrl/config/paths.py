@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from .errors import InputError
+from .weights import find_weights, holds_value_head
 
 # One of these lies in every folder that a tokenizer was saved to.
 _TOKENIZER_FILES = (
@@ -32,8 +33,9 @@ def require_model_folder(reference: str, key: str, *, kind: str = "") -> None:
     Args:
         reference: A resolved `ModelReference`.
         key: Configuration key to name.
-        kind: What transformers calls such models, e.g. CausalLM: a model that says of itself that
-            it is of another kind is refused; "": any.
+        kind: What transformers calls such models, CausalLM or SequenceClassification: a model that
+            says of itself that it is of another kind is refused; "": any. A language model whose
+            weights hold a `v_head` is a reward model, and passes as SequenceClassification.
 
     Raises:
         InputError: The path is no folder with a config.json, or holds another kind of model.
@@ -49,11 +51,18 @@ def require_model_folder(reference: str, key: str, *, kind: str = "") -> None:
     architectures = _read_architectures(path / "config.json") if kind else []
     # GPT-2's language model is called GPT2LMHeadModel.
     names = (kind, "LMHeadModel") if kind == "CausalLM" else (kind,)
-    if architectures and not any(name in one for one in architectures for name in names):
-        raise InputError(
-            f"{key}: must be a model for {kind}, received {reference}, which is a "
-            f"{architectures[0]}; give another model"
-        )
+    if not architectures or any(name in one for one in architectures for name in names):
+        return
+    lacks, remedy = "", "give another model"
+    if kind == "SequenceClassification":
+        weights = find_weights(path)
+        if weights is not None and holds_value_head(weights):
+            return
+        lacks, remedy = " without a v_head", "give a reward model, e.g. one of abcrl train-rm"
+    raise InputError(
+        f"{key}: must be a model for {kind}, received {reference}, which is a "
+        f"{architectures[0]}{lacks}; {remedy}"
+    )
 
 
 def _read_architectures(file: Path) -> list[str]:

@@ -92,9 +92,9 @@ class PpoConfig(PpoSettings):
     """Train a policy with PPO against a reward model."""
 
     policy: ModelReference
-    """SFT model to start from: a local folder or a Hub id."""
+    """SFT model to start from (--policy): a local folder or a Hub id."""
     reward_model: ModelReference
-    """Reward model: a local folder or a Hub id."""
+    """Reward model (--reward-model): a local folder or a Hub id."""
     run: RunConfig
 
     @model_validator(mode="after")

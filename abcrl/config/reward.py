@@ -3,9 +3,12 @@
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .base import Group
+
+CHAT_TEMPLATE: Final = "chat"
+"""The `score.template` that stands for the chat template of the reward model's tokenizer."""
 
 
 class RewardMode(StrEnum):
@@ -46,15 +49,27 @@ _IN_PAPER: Final = frozenset(
 )
 
 
-class RewardConfig(Group):
+class EvidenceConfig(Group):
+    """What the reward modes look at."""
+
+    layer: int = -1
+    """Layer whose attention is read; negative counts from the end."""
+    heads: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
+    """Heads whose attention is averaged, e.g. [0, 3]; null: all."""
+    alignment: Literal["attended", "paper"] = "attended"
+    """abc-d, abc-d2: credit the token attended to, or (paper) the next one, as the paper's code."""
+    reference_responses: Annotated[int, Field(ge=1)] = 1000
+    """swapped, position: number of SFT responses whose abc credit is frozen as their source."""
+
+
+class RewardConfig(EvidenceConfig):
     """The reward mode of one PPO run."""
 
     mode: Annotated[RewardMode, Field(strict=False)] = RewardMode.ABC
-    """abc | rlhf | uniform | abc-d | abc-d2."""
+    """abc | rlhf | uniform | abc-d | abc-d2; controls of abc: shuffled | swapped | position |
+    random; red: differences of the scores of prefixes."""
     beta: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the score that is spread; the rest stays on the last token. null: mode's default."""
-    alignment: Literal["attended", "paper"] = "attended"
-    """abc-d, abc-d2: credit the token attended to, or (paper) the next one, as the paper's code."""
     allow_discounting: bool = False
     """Permit ppo.gamma below 1 with a mode that spreads the score (the return then changes)."""
 
@@ -73,8 +88,34 @@ class RewardConfig(Group):
         return self.mode.default_beta if self.beta is None else self.beta
 
 
-class ScoreConfig(Group):
-    """What is done to the reward model's score before it is spread."""
+Label = Annotated[str, Field(min_length=1)] | Literal[0, 1]
+
+
+class ReadingConfig(Group):
+    """What the reward model reads, and which of its labels counts."""
+
+    positive_label: Label | None = None
+    """Label of a reward model with two whose logit counts for the text: its name, 0 or 1. null: the
+    one that its id2label tells, e.g. positive of negative and positive."""
+    template: Annotated[str, Field(min_length=1)] | None = None
+    """What the reward model reads: a text with {prompt} and {response}, or chat (its tokenizer's
+    chat template). null: the response right behind the prompt."""
+
+    @field_validator("template")
+    @classmethod
+    def _template_holds_the_response_once(cls, template: str | None) -> str | None:
+        if template is None or template == CHAT_TEMPLATE:
+            return template
+        if template.count("{response}") != 1 or template.count("{prompt}") > 1:
+            raise ValueError(
+                f"template must be {CHAT_TEMPLATE}, or hold {{response}} once and {{prompt}} at "
+                f"most once, received {template!r}"
+            )
+        return template
+
+
+class ScoreConfig(ReadingConfig):
+    """What the reward model reads, and what is done to its score before it is spread."""
 
     center: Literal["sft", "none"] = "sft"
     """sft: subtract, once and for all, the mean score of SFT responses. none: as the paper."""

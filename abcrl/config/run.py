@@ -21,6 +21,6 @@ class RunConfig(MachineConfig):
     """One run and its folder."""
 
     output: OutputPath
-    """Folder of the run; it must not exist yet."""
+    """Folder of the run (--output); it must not exist yet."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random draw of the run follows from it."""

@@ -27,5 +27,5 @@ class TrainRmConfig(RewardModelSettings):
     """Train a reward model, starting from an SFT model."""
 
     model: ModelReference
-    """SFT model to start from: a local folder or a Hub id."""
+    """SFT model to start from (--model): a local folder or a Hub id."""
     run: RunConfig

@@ -1,5 +1,6 @@
 """Models made from scratch, and supervised training (sft, train-rm)."""
 
+import difflib
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -34,7 +35,14 @@ def _base(value: str) -> str:
     """A size is a size even where a folder of that name lies about; a file is always local."""
     if value in SIZES:
         return value
-    return absolute(value) if value.endswith(_FILE) else absolute_if_local(value)
+    reference = absolute(value) if value.endswith(_FILE) else absolute_if_local(value)
+    close = difflib.get_close_matches(reference.lower(), SIZES, n=1, cutoff=0.75)
+    if close:  # and no Hub id: only the oldest, like gpt2, have no slash
+        raise ValueError(
+            f"must be a size ({', '.join(SIZES)}), a config.json, a model folder or a Hub id, "
+            f"received {value!r}; did you mean {close[0]}?"
+        )
+    return reference
 
 
 class ModelConfig(Group):

@@ -3,8 +3,8 @@
 Receives tokenizers, loads none.
 """
 
-from .corpus import Corpus, load_corpus, require_source
-from .prompts import Prompt, PromptPool, PromptSource, prompt_texts, too_few_heldout
+from .corpus import Corpus, load_corpus, read_corpus, require_source
+from .prompts import Prompt, PromptPool, PromptSource, prompt_texts, require_two_heldout
 from .records import Example
 from .truncation import truncation_length
 
@@ -16,7 +16,8 @@ __all__ = [
     "PromptSource",
     "load_corpus",
     "prompt_texts",
+    "read_corpus",
     "require_source",
-    "too_few_heldout",
+    "require_two_heldout",
     "truncation_length",
 ]

@@ -44,13 +44,18 @@ class Corpus:
         return {name: value for name, value in named.items() if value is not None}
 
     def sample_validation(self, count: int) -> list[Example]:
-        """Returns held-out texts drawn at random, the same ones each time, in their order.
+        """Returns held-out texts drawn at random, the same ones each time, in their order."""
+        return self._sample(self.validation, count, "validation-sample")
 
-        Never the first ones: a file may be sorted by label.
-        """
-        order = list(range(len(self.validation)))
-        random.Random(stream_seed(0, "validation-sample", self.fingerprint)).shuffle(order)
-        return [self.validation[index] for index in sorted(order[:count])]
+    def sample_train(self, count: int) -> list[Example]:
+        """Returns texts to train on, likewise."""
+        return self._sample(self.train, count, "train-sample")
+
+    def _sample(self, examples: Sequence[Example], count: int, stream: str) -> list[Example]:
+        # Never the first ones: a file may be sorted by label.
+        order = list(range(len(examples)))
+        random.Random(stream_seed(0, stream, self.fingerprint)).shuffle(order)
+        return [examples[index] for index in sorted(order[:count])]
 
     def require_labels(self) -> None:
         """Refuses texts without labels, or with labels of one class only.
@@ -92,6 +97,20 @@ def load_corpus(config: DataConfig, *, labelled: bool = False) -> Corpus:
     corpus = _load_toy(config) if config.built_in else _load_rows(config, labelled=labelled)
     if labelled:
         corpus.require_labels()
+    return corpus
+
+
+def read_corpus(
+    config: DataConfig, tell: Callable[[str], None], *, labelled: bool = False
+) -> Corpus:
+    """Returns `load_corpus`, and tells what was left out of it.
+
+    Raises:
+        InputError: See `load_corpus`.
+    """
+    corpus = load_corpus(config, labelled=labelled)
+    if corpus.blank:
+        tell(f"data: {corpus.blank} texts left out, as nothing is in them")
     return corpus
 
 

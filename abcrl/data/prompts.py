@@ -41,12 +41,20 @@ def prompt_texts(examples: Sequence[Example], config: PromptConfig) -> list[str]
     return texts
 
 
-def too_few_heldout(count: int) -> str:
-    """Says what is wrong when fewer than two held-out texts give a prompt."""
-    return (
-        f"data.validation_fraction: must leave at least two held-out texts that give a prompt, "
-        f"received {count}; give more texts or a larger fraction"
-    )
+def require_two_heldout(count: int) -> None:
+    """Refuses held-out texts of which fewer than two give a prompt: they have no spread.
+
+    Args:
+        count: Held-out texts that give a prompt.
+
+    Raises:
+        InputError: Fewer than two do.
+    """
+    if count < 2:
+        raise InputError(
+            f"data.validation_fraction: must leave at least two held-out texts that give a "
+            f"prompt, received {count}; give more texts or a larger fraction"
+        )
 
 
 class PromptPool:

@@ -41,7 +41,7 @@ from .health import (
     last_token_share,
     share_on,
 )
-from .modes import needs
+from .modes import is_signed, needs
 from .prefixes import prefix_differences
 from .resampling import POSITIONS, fit_position_profile, resample_weights
 from .spread import blend, densify
@@ -64,6 +64,7 @@ __all__ = [
     "effective_tokens",
     "first_token_share",
     "fit_position_profile",
+    "is_signed",
     "last_token_share",
     "needs",
     "prefix_differences",

@@ -156,3 +156,12 @@ def needs(mode: RewardMode | str) -> frozenset[str]:
         ValueError: no such mode.
     """
     return find_mode(mode).needs
+
+
+def is_signed(mode: RewardMode | str) -> bool:
+    """Return whether a mode gives tokens parts of the score of either sign, and has no weights.
+
+    Raises:
+        ValueError: no such mode.
+    """
+    return isinstance(find_mode(mode), SignedSpec)

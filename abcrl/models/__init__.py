@@ -3,18 +3,19 @@
 Policy with value head, reward model, and the capture of attention rows from both.
 """
 
-from .attention import CaptureError, capture_attention
+from .attention import Capture, CaptureError, capture_attention
+from .attention_check import verify_capture
 from .byte_spans import DecodedResponse, decode_response, token_bytes
 from .loading import (
     disable_dropout,
     embedding_rows,
     give_pad_token,
     load_causal_lm,
-    load_classifier,
     new_classifier,
 )
 from .policy import PolicyOutput, PolicyWithValueHead, response_logits
-from .positions import last_positions, position_ids
+from .positions import context_length, last_positions, position_ids
+from .reward_loading import load_reward_model
 from .reward_model import RewardModel, RewardOutput
 from .reward_text import (
     Reading,
@@ -26,12 +27,14 @@ from .reward_text import (
     read_responses,
 )
 from .scratch import build_causal_lm, require_buildable
+from .templates import make_render
 from .tokenizers import (
     add_pad_token,
     bos_prefix,
     encode_batch,
     encode_plain,
     load_tokenizer,
+    punctuation_ids,
     shares_ids,
     tokenizer_identity,
     tokens_in_spans,
@@ -39,6 +42,7 @@ from .tokenizers import (
 )
 
 __all__ = [
+    "Capture",
     "CaptureError",
     "DecodedResponse",
     "PolicyOutput",
@@ -53,6 +57,7 @@ __all__ = [
     "build_causal_lm",
     "byte_overlap",
     "capture_attention",
+    "context_length",
     "continue_prompt",
     "decode_response",
     "disable_dropout",
@@ -62,10 +67,12 @@ __all__ = [
     "give_pad_token",
     "last_positions",
     "load_causal_lm",
-    "load_classifier",
+    "load_reward_model",
     "load_tokenizer",
+    "make_render",
     "new_classifier",
     "position_ids",
+    "punctuation_ids",
     "read_response",
     "read_responses",
     "require_buildable",
@@ -75,4 +82,5 @@ __all__ = [
     "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",
+    "verify_capture",
 ]

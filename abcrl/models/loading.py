@@ -1,5 +1,6 @@
 """From folder or Hub id to a model in float32."""
 
+import pickle
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ from abcrl.hub import locate
 
 from .tokenizers import add_pad_token, load_tokenizer
 
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+"""What a damaged checkpoint, or one that holds more than tensors, raises while it is read."""
+
 
 def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns a causal language model in float32 and its tokenizer.
@@ -31,7 +42,14 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
         InputError: It cannot be loaded, or is a classifier (its trunk would pass for a language
             model where the head is tied to the embeddings).
     """
-    model = _load(AutoModelForCausalLM, reference, key)
+    model, report = load_pretrained(AutoModelForCausalLM, reference, key)
+    if report["missing_keys"]:
+        raise InputError(incomplete(key, reference, model, min(report["missing_keys"])))
+    if "score.weight" in report["unexpected_keys"]:
+        raise InputError(
+            f"{key}: must be a language model, received {reference}, which is a classifier; give "
+            f"the model that the reward model was trained from"
+        )
     tokenizer = load_tokenizer(reference, key)
     # A checkpoint's own top-p or repetition penalty would sample from another distribution than
     # the one whose log-probabilities are taken.
@@ -41,16 +59,6 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
         pad_token_id=tokenizer.pad_token_id,
     )
     return model, tokenizer
-
-
-def load_classifier(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Returns a sequence classifier in float32 and its tokenizer.
-
-    Raises:
-        InputError: It cannot be loaded, or the checkpoint is none (its head would be random).
-    """
-    model = _load(AutoModelForSequenceClassification, reference, key)
-    return model, load_tokenizer(reference, key)
 
 
 def new_classifier(
@@ -65,7 +73,7 @@ def new_classifier(
         InputError: The language model cannot be loaded.
     """
     with torch.random.fork_rng(devices=[]):  # transformers draws a head, which is not kept
-        model, report = _from_pretrained(
+        model, report = load_pretrained(
             AutoModelForSequenceClassification,
             reference,
             key,
@@ -80,7 +88,7 @@ def new_classifier(
         )
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith("score.")]
     if missing:
-        raise InputError(_incomplete(key, reference, model, missing[0]))
+        raise InputError(incomplete(key, reference, model, missing[0]))
     # A head of std 1 / sqrt(d + 1), as Stiennon et al. 2020, arXiv 2009.01325. transformers' 0.02
     # is so small that the trunk hears little of the labels at first.
     head = model.get_parameter("score.weight")
@@ -122,39 +130,38 @@ def disable_dropout(model: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def _load(kind: Any, reference: str, key: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
-    model, report = _from_pretrained(kind, reference, key)
-    if report["missing_keys"]:
-        raise InputError(_incomplete(key, reference, model, min(report["missing_keys"])))
-    if "score.weight" in report["unexpected_keys"]:
-        raise InputError(
-            f"{key}: must be a language model, received {reference}, which is a classifier; give "
-            f"the model that the reward model was trained from"
-        )
-    return model
-
-
-def _from_pretrained(
+def load_pretrained(
     kind: Any,  # noqa: ANN401 - one of transformers' Auto classes
     reference: str,
     key: str,
     **options: Any,  # noqa: ANN401
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Returns a model in float32, and which weights were missing or left over.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
     require_model_folder(reference, key)
     place = locate(reference, key)
     try:
         model, report = kind.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise InputError(
-            f"{key}: must be loadable by transformers, received {reference} "
-            f"({str(error).splitlines()[0][:160]}); give a local folder, or a Hub id with network"
+            f"{key}: must be loadable by transformers, received {reference} ({first_line(error)}); "
+            f"give a local folder, or a Hub id with network"
         ) from None
     return model, report
 
 
-def _incomplete(key: str, reference: str, model: PreTrainedModel, weight: str) -> str:
+def first_line(error: Exception) -> str:
+    """Returns what an error of another library says, short enough for one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def incomplete(key: str, reference: str, model: PreTrainedModel, weight: str) -> str:
+    """Returns the refusal of a checkpoint that lacks a weight."""
     return (
         f"{key}: the checkpoint must hold every weight of {type(model).__name__}, received "
         f"{reference} without {weight}; give a model of that kind"

@@ -1,8 +1,8 @@
-"""Positions from the attention mask alone; pad ids are never read."""
+"""Positions from the attention mask alone, never from pad ids, and how many a model has."""
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def position_ids(attention_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
@@ -15,3 +15,9 @@ def last_positions(attention_mask: Bool[Tensor, "B T"]) -> Int[Tensor, " B"]:
     width = attention_mask.shape[-1]
     index = torch.arange(width, device=attention_mask.device)
     return torch.where(attention_mask, index, -1).amax(-1)
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Returns the most tokens that a model can read; None where its architecture sets no limit."""
+    length = getattr(model.config, "max_position_embeddings", None)
+    return None if length is None else int(length)

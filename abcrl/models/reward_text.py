@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from abcrl.config import InputError
 
 from .byte_spans import DecodedResponse, decode_response, own_bytes
-from .tokenizers import bos_prefix
+from .tokenizers import bos_prefix, without_special
 
 Span = tuple[int, int]
 
@@ -33,7 +33,8 @@ class RewardText:
 
     Attributes:
         text: Prompt, response, and the reward model's template.
-        start: Character of `text` at which the response begins.
+        start: Character of `text` at which the response begins; a chat template may have taken the
+            white space off both its ends.
         stop: Character after its last one.
         rendered: Whether a chat template has written `text` with its special tokens. They are then
             read as such, outside of the response, and none are added. Otherwise all is plain text;
@@ -124,9 +125,8 @@ def read_response(
     """
     _require_readable(tokenizer, text, response)
     ids, offsets = _encode(tokenizer, text)
-    begins = len(text.text[: text.start].encode())
     spans = _byte_spans(text.text, offsets, own_bytes(tokenizer, ids))
-    spans = [(start - begins, stop - begins) for start, stop in spans]
+    spans = _from_response(spans, text, response)
     if text.rendered:
         behind = (
             index
@@ -160,6 +160,25 @@ def byte_overlap(response: DecodedResponse, reading: Reading) -> Float32[Tensor,
     return overlap
 
 
+def _from_response(spans: list[Span], text: RewardText, response: DecodedResponse) -> list[Span]:
+    """Returns bytes of the text as bytes of the response, both ends of which it may lack."""
+    whole, kept = response.text, text.text[text.start : text.stop]
+    begin = len(text.text[: text.start].encode())
+    end = begin + len(kept.encode())
+    lead = len(whole.encode()) - len(whole.lstrip().encode()) if kept != whole else 0
+    trail = len(whole.encode()) - lead - len(kept.encode())
+
+    def shifted(place: int, *, past_begin: bool, past_end: bool) -> int:
+        return place - begin + lead * past_begin + trail * past_end
+
+    moved = []
+    for start, stop in spans:
+        last = shifted(stop, past_begin=begin < stop, past_end=end < stop)
+        first = shifted(start, past_begin=begin <= start, past_end=end <= start)
+        moved.append((first if start < stop else last, last))
+    return moved
+
+
 def _require_readable(
     tokenizer: PreTrainedTokenizerBase, text: RewardText, response: DecodedResponse
 ) -> None:
@@ -169,11 +188,11 @@ def _require_readable(
             f"text, received {type(tokenizer).__name__}; save a tokenizer.json beside the model"
         )
     received = text.text[text.start : text.stop]
-    if received != response.text:
+    if received != response.text and not (text.rendered and received == response.text.strip()):
         raise InputError(
             f"reward_model: its template must hold the response unchanged at characters "
             f"{text.start} to {text.stop}, received {received[:40]!r} for {response.text[:40]!r}; "
-            f"do not strip or escape it"
+            f"do not cut or escape it"
         )
 
 
@@ -219,10 +238,8 @@ def _encode_part(
         verbose=False,
     )
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    if as_words and tokenizer.unk_token_id is not None:
-        # Unigram vocabularies hold special tokens among their words, and find them in any text.
-        special = set(tokenizer.all_special_ids)
-        ids = [tokenizer.unk_token_id if each in special else each for each in ids]
+    if as_words:
+        [ids] = without_special(tokenizer, [ids])
     return ids, offsets
 
 

@@ -1,5 +1,6 @@
 """Tokenizers: trained on the data, or loaded."""
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -127,17 +128,19 @@ def add_pad_token(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def shares_ids(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:
-    """Whether the policy's ids mean the same text to the reward model, so that ids can be shared.
+    """Whether the policy's ids are what the reward model would read of the same text.
 
-    The reward model may have more tokens, such as the pad token that train-rm adds.
+    The reward model may have added tokens, such as the pad token that train-rm adds, but no further
+    words: it would have learned to read those, where the policy's ids spell them in parts.
     """
-    return policy.get_vocab().items() <= reward_model.get_vocab().items()
+    ours, theirs = policy.get_vocab(), reward_model.get_vocab()
+    more = set(theirs) - set(ours)
+    return ours.items() <= theirs.items() and more <= set(reward_model.get_added_vocab())
 
 
 def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Returns `encode_plain` of each text, faster than one by one."""
-    ids: list[list[int]] = tokenizer(texts, **_PLAIN)["input_ids"]
-    return ids
+    return without_special(tokenizer, tokenizer(texts, **_PLAIN)["input_ids"])
 
 
 def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -151,8 +154,21 @@ def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 def encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Returns the ids of a text and nothing else; special tokens written in it stay text."""
-    ids: list[int] = tokenizer(text, **_PLAIN)["input_ids"]
+    [ids] = encode_batch(tokenizer, [text])
     return ids
+
+
+def without_special(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[list[int]]:
+    """Returns the ids of texts, unknown for special tokens.
+
+    Unigram vocabularies hold them among their words and find them in any text that spells them,
+    whatever they are told: a review that says </s> would end there.
+    """
+    unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return rows
+    special = set(tokenizer.all_special_ids)
+    return [[unknown if each in special else each for each in ids] for ids in rows]
 
 
 def bos_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -172,3 +188,33 @@ def tokens_in_spans(
         any(start < span_end and span_start < end for span_start, span_end in spans)
         for start, end in offsets["offset_mapping"]
     ]
+
+
+def punctuation_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns the ids, in order, whose text is punctuation or symbols and nothing else.
+
+    That is Unicode's general categories P and S, with or without white space around. Special
+    tokens, white space alone, and parts of a character are none.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(each for each, token in added if token.special)}
+    return sorted(
+        token_id
+        for token, token_id in tokenizer.get_vocab().items()
+        if token_id not in special and _is_punctuation(_text_of(tokenizer, token))
+    )
+
+
+def _text_of(tokenizer: PreTrainedTokenizerBase, token: str) -> str:
+    # Behind a letter, because some decoders treat the first token of a text in their own way: they
+    # keep the ## of a WordPiece, or drop a space.
+    text: str = tokenizer.convert_tokens_to_string(["x", token])
+    return text.removeprefix("x").strip()
+
+
+def _is_punctuation(text: str) -> bool:
+    # Bytes that are no character on their own decode to the replacement character, a symbol.
+    return bool(text) and all(
+        unicodedata.category(letter)[0] in "PS" and letter != "\N{REPLACEMENT CHARACTER}"
+        for letter in "".join(text.split())
+    )

@@ -1,24 +1,25 @@
 """The networks of a PPO run: loaded, checked against each other, made ready."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import InputError, PpoConfig, stream_seed
-from abcrl.densification import needs
 from abcrl.models import (
     PolicyWithValueHead,
     RewardModel,
     bos_prefix,
-    capture_attention,
+    context_length,
     disable_dropout,
     embedding_rows,
     load_causal_lm,
-    load_classifier,
-    shares_ids,
+    punctuation_ids,
 )
+
+from .scoring import Scorer, load_scorer
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,18 @@ class Actors:
     Attributes:
         policy: The model being trained, with its value head; in eval mode.
         ref_policy: The frozen SFT model.
-        reward_model: The frozen reward model.
+        scorer: The frozen reward model.
         eos_token_id: The token that ends a response.
+        punctuation_ids: Ids of the policy's vocabulary that stand for punctuation alone.
     """
 
     policy: PolicyWithValueHead
     ref_policy: PreTrainedModel
-    reward_model: RewardModel
+    scorer: Scorer
     eos_token_id: int
+    punctuation_ids: Int[Tensor, " ids"] = field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.long)
+    )
 
 
 def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTrainedTokenizerBase]:
@@ -46,46 +51,38 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     """
     model, tokenizer = load_causal_lm(config.policy, "policy")
     reference, _ = load_causal_lm(config.policy, "policy")
-    classifier, reward_tokenizer = load_classifier(config.reward_model, "reward_model")
-    if not shares_ids(tokenizer, reward_tokenizer):
-        raise InputError(
-            f"reward_model: must have the policy's tokenizer, received {config.reward_model} with "
-            f"another one; train it from the same SFT model"
-        )
-    if embedding_rows(classifier) < embedding_rows(model):
-        raise InputError(
-            f"reward_model: must read every id that the policy can write, received "
-            f"{embedding_rows(classifier)} embeddings against {embedding_rows(model)}; train it "
-            f"from the same SFT model"
-        )
-    longest = len(bos_prefix(tokenizer)) + config.prompt.max_tokens + config.response.cap_high
-    for key, loaded in (("policy", model), ("reward_model", classifier)):
-        context = getattr(loaded.config, "max_position_embeddings", None)
-        if context is not None and longest > context:
-            raise InputError(
-                f"response.cap_high: prompt and response must fit the context of {key}, {context} "
-                f"tokens, received {longest} in all; lower response.cap_high"
-            )
+    scorer = load_scorer(config.reward_model, tokenizer, config.reward, config.score)
+    readers = {"policy": model}
+    if scorer.read is None:
+        readers["reward_model"] = scorer.reward_model.model
+        _require_readable_ids(model, scorer.reward_model)
+    for key, reader in readers.items():
+        _require_context(config, reader, key, len(bos_prefix(tokenizer)))
     seed = stream_seed(config.run.seed, "value-head")
     policy = PolicyWithValueHead(model, seed=seed).to(device).eval()
-    for network in (policy, reference, classifier):
+    for network in (policy, reference):
         disable_dropout(network)
-    for network in (reference, classifier):
-        nn.Module.to(network, device).eval().requires_grad_(False)
-    return Actors(policy, reference, RewardModel(classifier), tokenizer.eos_token_id), tokenizer
+    nn.Module.to(reference, device).eval().requires_grad_(False)
+    scorer.reward_model.to(device)
+    punctuation = torch.tensor(punctuation_ids(tokenizer), dtype=torch.long, device=device)
+    return Actors(policy, reference, scorer, tokenizer.eos_token_id, punctuation), tokenizer
 
 
-def require_evidence(config: PpoConfig, actors: Actors) -> None:
-    """Refuses a mode whose attention cannot be captured, by asking for it once.
+def _require_readable_ids(model: PreTrainedModel, reward_model: RewardModel) -> None:
+    """Refuses a reward model that shares the policy's tokenizer and cannot read all of its ids."""
+    if embedding_rows(reward_model.model) < embedding_rows(model):
+        raise InputError(
+            f"reward_model: must read every id that the policy can write, received "
+            f"{embedding_rows(reward_model.model)} embeddings against {embedding_rows(model)}; "
+            f"train it from the same SFT model"
+        )
 
-    Raises:
-        CaptureError: The architecture does not let its attention be captured.
-    """
-    wanted = needs(config.reward.mode)
-    ids = torch.full((1, 2), actors.eos_token_id, device=actors.policy.model.device)
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    if "reward_attention" in wanted:
-        actors.reward_model.score(ids, mask, with_attention=True)
-    if "policy_attention" in wanted:
-        with torch.no_grad(), capture_attention(actors.policy.model, mask.long()):
-            actors.policy(ids, mask, 1)
+
+def _require_context(config: PpoConfig, model: nn.Module, key: str, prefix: int) -> None:
+    longest = prefix + config.prompt.max_tokens + config.response.cap_high
+    context = context_length(model)
+    if context is not None and longest > context:
+        raise InputError(
+            f"response.cap_high: prompt and response must fit the context of {key}, {context} "
+            f"tokens, received {longest} in all; lower response.cap_high"
+        )

@@ -7,11 +7,13 @@ from statistics import fmean, stdev
 
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
-from abcrl.densification import Evidence, needs
+from abcrl.densification import needs
 
 from .actors import Actors
+from .calibration import Calibration
+from .evidence import gather_evidence, spread_scores
 from .masked import masked_row_sums
-from .rollout import evaluate_tokens, score_responses, spread_scores
+from .rollout import evaluate_tokens
 from .sampling import SharedDraws, sample_responses
 
 Sample = dict[str, object]
@@ -40,7 +42,7 @@ class Evaluator:
         prompts: Held-out prompts, the same at every evaluation and in every arm.
         draws: Their random numbers.
         settings: The run's settings.
-        score_offset: Subtracted from the score before it is spread, in samples only.
+        calibration: What SFT responses said; used in samples only.
         decode: Token ids to text, without special tokens.
         gold_score: The true score of a text, where the data know one.
     """
@@ -48,7 +50,7 @@ class Evaluator:
     prompts: Sequence[Prompt]
     draws: SharedDraws
     settings: PpoSettings
-    score_offset: float
+    calibration: Calibration
     decode: Callable[[list[int]], str]
     gold_score: Callable[[str], float] | None
 
@@ -80,22 +82,30 @@ class Evaluator:
         self, actors: Actors, prompts: Sequence[Prompt], *, with_credit: bool
     ) -> list[EvaluatedResponse]:
         wanted = needs(self.settings.reward.mode) if with_credit else frozenset()
-        response = self.settings.response
         responses = sample_responses(
-            actors.policy.model, prompts, self.draws, response, eos_token_id=actors.eos_token_id
+            actors.policy.model,
+            prompts,
+            self.draws,
+            self.settings.response,
+            eos_token_id=actors.eos_token_id,
         )
-        scores, reward_attention = score_responses(
-            actors.reward_model, responses, with_attention="reward_attention" in wanted
-        )
+        scored = actors.scorer.score(responses, wanted)
         tokens = evaluate_tokens(
-            actors, responses, response, with_attention="policy_attention" in wanted
+            actors, responses, self.settings, with_attention="policy_attention" in wanted
         )
-        mask = responses.response_mask
+        mask, scores = responses.response_mask, scored.scores
         credit = token_scores = scores.new_zeros(mask.shape)
         if with_credit:
-            evidence = Evidence(mask, reward_attention, tokens.policy_attention)
+            evidence = gather_evidence(
+                responses,
+                scored,
+                tokens.policy_attention,
+                prompts=prompts,
+                draws=self.draws,
+                reference=self.calibration.reference,
+            )
             (credit, _), token_scores = spread_scores(
-                scores - self.score_offset, evidence, self.settings.reward
+                scores - self.calibration.score_offset, evidence, self.settings.reward
             )
         kl = masked_row_sums(tokens.kl_exact, mask).tolist()
         ended = responses.ended(actors.eos_token_id).tolist()
@@ -124,7 +134,7 @@ class Evaluator:
             "prompt_ids": list(row.prompt.ids),
             "response_ids": row.response_ids,
             "score": row.score,
-            "score_offset": self.score_offset,
+            "score_offset": self.calibration.score_offset,
             "credit": row.credit,
             "token_scores": row.token_scores,
         }

@@ -3,8 +3,15 @@
 import torch
 from torch import Tensor
 
-from abcrl.densification import effective_tokens, first_token_share, last_token_share
+from abcrl.densification import (
+    credit_entropy,
+    effective_tokens,
+    first_token_share,
+    last_token_share,
+    share_on,
+)
 
+from .actors import Actors
 from .kl import token_kl
 from .losses import explained_variance
 from .masked import masked_mean, masked_row_sums
@@ -12,14 +19,19 @@ from .rollout import Rollout
 from .update import UpdateResult
 
 
-def rollout_metrics(rollout: Rollout, *, kl_coef: float, eos_token_id: int) -> dict[str, float]:
-    """Returns what the batch says: scores, KL (nats per response), credit, lengths."""
+def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict[str, float]:
+    """Returns what the batch says: scores, KL (nats per response), credit, lengths.
+
+    `credit/dropped_share`, the attention that fell on prompt or template, is there for modes that
+    read the reward model's attention.
+    """
     responses, tokens, credit = rollout.responses, rollout.tokens, rollout.credit
-    mask = responses.response_mask
+    mask, scores = responses.response_mask, rollout.scored.scores
+    punctuation = torch.isin(responses.response_ids, actors.punctuation_ids) & mask
     kl = masked_row_sums(token_kl(tokens.logprobs, tokens.ref_logprobs), mask)
     values: dict[str, Tensor] = {
-        "objective/score": rollout.scores.mean(),
-        "objective/score_std": rollout.scores.std(),
+        "objective/score": scores.mean(),
+        "objective/score_std": scores.std(),
         "objective/return": masked_row_sums(rollout.token_rewards, mask).mean(),
         "objective/kl": kl.mean(),
         "objective/kl_k3": masked_row_sums(
@@ -29,12 +41,16 @@ def rollout_metrics(rollout: Rollout, *, kl_coef: float, eos_token_id: int) -> d
         "policy/entropy": masked_mean(tokens.entropy, mask),
         "value/explained_variance": explained_variance(tokens.values, rollout.returns, mask),
         "credit/effective_tokens": effective_tokens(credit.weights).mean(),
+        "credit/entropy": credit_entropy(credit.weights).mean(),
         "credit/first_token_share": first_token_share(credit.weights, mask).mean(),
         "credit/last_token_share": last_token_share(credit.weights, mask).mean(),
+        "credit/punctuation_share": share_on(credit.weights, punctuation).mean(),
         "credit/fallback_rate": credit.fell_back.float().mean(),
         "response/length": responses.lengths.float().mean(),
-        "response/eos_rate": responses.ended(eos_token_id).float().mean(),
+        "response/eos_rate": responses.ended(actors.eos_token_id).float().mean(),
     }
+    if rollout.scored.dropped_share is not None:
+        values["credit/dropped_share"] = rollout.scored.dropped_share.mean()
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     return {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
 

@@ -5,22 +5,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from abcrl.config import PpoSettings, ResponseConfig, RewardConfig, RunFailedError
+from abcrl.config import PpoSettings, RunFailedError
 from abcrl.data import Prompt
-from abcrl.densification import Credit, Evidence, assign_credit, densify, needs
-from abcrl.models import RewardModel, capture_attention, response_logits
+from abcrl.densification import Credit, needs
+from abcrl.models import response_logits
 
 from .actors import Actors
 from .advantages import Advantages, estimate_advantages
+from .calibration import Calibration
+from .evidence import capture_policy, gather_evidence, spread_scores
 from .kl import exact_kl, shape_token_rewards, token_kl
 from .logprobs import constrain_logits, gather_logprobs
 from .losses import token_entropy
 from .masked import whiten
 from .responses import Responses
 from .sampling import SharedDraws, sample_responses
+from .scoring import Scored
 
 # Full-vocabulary tensors [b, R, V] of a pass without gradient hold at most this many numbers.
 _LOGITS_AT_ONCE = 2**25
@@ -42,8 +45,8 @@ class Rollout:
     """One batch of responses and everything that PPO learns from it."""
 
     responses: Responses
-    scores: Float[Tensor, " B"]
-    """As the reward model gives them, before the offset is taken off."""
+    scored: Scored
+    """As the reward model gives it, before the offset is taken off."""
     tokens: TokenStatistics
     credit: Credit
     token_scores: Float[Tensor, "B R"]
@@ -60,7 +63,7 @@ def collect_rollout(
     settings: PpoSettings,
     *,
     kl_coef: float,
-    score_offset: float,
+    calibration: Calibration,
 ) -> Rollout:
     """Returns one batch of experience.
 
@@ -70,7 +73,7 @@ def collect_rollout(
         draws: The prompts' random numbers.
         settings: Response, reward and algorithm settings.
         kl_coef: KL penalty weight in force.
-        score_offset: Subtracted from every score before it is spread.
+        calibration: What SFT responses said.
 
     Raises:
         RunFailedError: A score is not finite.
@@ -80,50 +83,32 @@ def collect_rollout(
     responses = sample_responses(
         actors.policy.model, prompts, draws, settings.response, eos_token_id=actors.eos_token_id
     )
-    scores, reward_attention = score_responses(
-        actors.reward_model, responses, with_attention="reward_attention" in wanted
-    )
+    scored = actors.scorer.score(responses, wanted)
     # 3. what policy and reference say about each token
     tokens = evaluate_tokens(
-        actors, responses, settings.response, with_attention="policy_attention" in wanted
+        actors, responses, settings, with_attention="policy_attention" in wanted
     )
     # 4. the score spread over the tokens, 5. less the KL penalty
-    evidence = Evidence(responses.response_mask, reward_attention, tokens.policy_attention)
-    credit, token_scores = spread_scores(scores - score_offset, evidence, settings.reward)
+    evidence = gather_evidence(
+        responses,
+        scored,
+        tokens.policy_attention,
+        prompts=prompts,
+        draws=draws,
+        reference=calibration.reference,
+    )
+    scores = scored.scores - calibration.score_offset
+    credit, token_scores = spread_scores(scores, evidence, settings.reward)
     penalty = token_kl(tokens.logprobs, tokens.ref_logprobs)
     token_rewards = shape_token_rewards(token_scores, penalty, kl_coef, responses.response_mask)
     # 6. advantages
     advantages = whitened_advantages(token_rewards, tokens.values, responses, settings)
-    return Rollout(responses, scores, tokens, credit, token_scores, token_rewards, *advantages)
-
-
-def score_responses(
-    reward_model: RewardModel, responses: Responses, *, with_attention: bool
-) -> tuple[Float[Tensor, " B"], Float[Tensor, "B R"] | None]:
-    """Returns the scores and, when asked, the scored position's attention to the response.
-
-    The reward model gets the ids, never a decoded and re-encoded text.
-
-    Raises:
-        RunFailedError: A score is not finite.
-    """
-    output = reward_model.score(
-        responses.sequences, responses.attention_mask, with_attention=with_attention
-    )
-    if not torch.isfinite(output.scores).all():
-        row = int((~torch.isfinite(output.scores)).int().argmax())
-        raise RunFailedError(
-            f"score of response {row} is {output.scores[row].item()}; the reward model must give "
-            f"finite scores"
-        )
-    if output.attention is None:
-        return output.scores, None
-    return output.scores, output.attention[:, responses.prompt_width :]
+    return Rollout(responses, scored, tokens, credit, token_scores, token_rewards, *advantages)
 
 
 @torch.no_grad()
 def evaluate_tokens(
-    actors: Actors, responses: Responses, config: ResponseConfig, *, with_attention: bool
+    actors: Actors, responses: Responses, settings: PpoSettings, *, with_attention: bool
 ) -> TokenStatistics:
     """Returns log-probabilities, values, entropy and exact KL from one teacher-forced pass each.
 
@@ -135,7 +120,7 @@ def evaluate_tokens(
     """
     vocabulary = actors.policy.model.get_output_embeddings().weight.shape[0]
     parts = [
-        _evaluate_rows(actors, chunk, config, with_attention=with_attention)
+        _evaluate_rows(actors, chunk, settings, with_attention=with_attention)
         for chunk in _row_chunks(responses, vocabulary)
     ]
     attention = [part.policy_attention for part in parts if part.policy_attention is not None]
@@ -161,16 +146,6 @@ def _require_finite(tokens: TokenStatistics, responses: Responses) -> None:
             )
 
 
-def spread_scores(
-    scores: Float[Tensor, " B"], evidence: Evidence, reward: RewardConfig
-) -> tuple[Credit, Float[Tensor, "B R"]]:
-    """Returns the credit of a mode and the token scores; each row sums to its score."""
-    credit = assign_credit(reward.mode, evidence, alignment=reward.alignment)
-    # rlhf has no beta: its credit is on the last token already, where the rest would go too.
-    beta = 1.0 if reward.effective_beta is None else reward.effective_beta
-    return credit, densify(scores, credit.weights, evidence.response_mask, beta)
-
-
 def whitened_advantages(
     token_rewards: Float[Tensor, "B R"],
     values: Float[Tensor, "B R"],
@@ -186,15 +161,12 @@ def whitened_advantages(
 
 
 def _evaluate_rows(
-    actors: Actors, responses: Responses, config: ResponseConfig, *, with_attention: bool
+    actors: Actors, responses: Responses, settings: PpoSettings, *, with_attention: bool
 ) -> TokenStatistics:
     arguments = (responses.sequences, responses.attention_mask, responses.response_width)
     attention = None
     if with_attention:
-        P, R = responses.prompt_width, responses.response_width
-        rows = chosen_from(responses)
-        model = actors.policy.model
-        with capture_attention(model, rows, columns=slice(P, P + R)) as capture:
+        with capture_policy(actors.policy.model, responses, settings.reward) as capture:
             logits, values = actors.policy(*arguments)
         attention = capture.result()
     else:
@@ -203,8 +175,8 @@ def _evaluate_rows(
     logits, ref_logits = (
         constrain_logits(
             raw,
-            temperature=config.temperature,
-            min_new_tokens=config.min_new_tokens,
+            temperature=settings.response.temperature,
+            min_new_tokens=settings.response.min_new_tokens,
             eos_token_id=actors.eos_token_id,
         )
         for raw in (logits, ref_logits)
@@ -217,12 +189,6 @@ def _evaluate_rows(
         kl_exact=exact_kl(logits, ref_logits, responses.response_mask),
         policy_attention=attention,
     )
-
-
-def chosen_from(responses: Responses) -> Int[Tensor, "B R"]:
-    """Returns the sequence position that each response token was chosen from, P - 1 + k."""
-    P, (B, R) = responses.prompt_width, responses.response_mask.shape
-    return torch.arange(P - 1, P + R - 1, device=responses.sequences.device).expand(B, R)
 
 
 def _row_chunks(responses: Responses, vocabulary: int) -> Iterator[Responses]:

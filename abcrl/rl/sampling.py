@@ -20,7 +20,11 @@ from .responses import Responses
 
 
 class SharedDraws:
-    """The random numbers of each prompt's response: its length cap and one uniform per token."""
+    """The random numbers that belong to each prompt, whatever batch it is in.
+
+    Those that its response is sampled with, its length cap and one uniform per token, and those of
+    any other purpose.
+    """
 
     def __init__(self, config: ResponseConfig, *, seed: int, stream: str) -> None:
         self._config = config
@@ -37,6 +41,20 @@ class SharedDraws:
             caps.append(torch.randint(low, high + 1, (), generator=generator))
             uniforms.append(torch.rand(high, generator=generator))
         return torch.stack(caps), torch.stack(uniforms)
+
+    def uniforms(self, prompts: Sequence[Prompt], purpose: str) -> Float[Tensor, "B R"]:
+        """Returns float32 uniforms in [0, 1), R = cap_high, that have nothing to do with `draw`'s.
+
+        Args:
+            prompts: The prompts.
+            purpose: Names what they are for; another purpose gets other numbers.
+        """
+        rows = []
+        for prompt in prompts:
+            seed = stream_seed(self._seed, f"{self._stream}-{purpose}", prompt.index)
+            generator = torch.Generator().manual_seed(seed)
+            rows.append(torch.rand(self._config.cap_high, generator=generator))
+        return torch.stack(rows)
 
 
 class InverseCdfProcessor(LogitsProcessor):

@@ -9,12 +9,9 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from abcrl.analysis import ArmInfo, CellCurve, FailedCell, Summary, result_rows, summarise, to_json
 from abcrl.config import (
@@ -26,6 +23,7 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.grid import GridProgress, Task, run_tasks
+from abcrl.reporter import Reporter, SilentReporter
 from abcrl.storage import (
     read_last_row,
     read_reason,
@@ -35,6 +33,7 @@ from abcrl.storage import (
     write_json,
 )
 
+from .comparison_folder import holding
 from .plan import (
     Cell,
     StageRun,
@@ -44,7 +43,6 @@ from .plan import (
     require_own_folders,
     shared_stages,
 )
-from .reporter import Reporter, SilentReporter
 
 # The stages, and torch with them, are imported by the workers only: once, by their fork server.
 _PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
@@ -79,43 +77,15 @@ def run_compare(
     require_own_folders(config)
     if not is_finished(config):
         require_inputs(config, ask_hub=True)
-    with _exclusive(folder), _leaving_nothing_refused(folder):
+    shared = [run for run in shared_stages(config) if run is not None]
+    runs = [*(Path(run.run.output) for run in shared), *(cell.folder for cell in cells)]
+    with holding(folder, runs):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
-        for run in shared_stages(config):
-            if run is not None:
-                _run_shared(run, reporter)
+        for run in shared:
+            _run_shared(run, reporter)
         reasons = _run_cells(config, cells, reporter, retry_failed=retry_failed)
         return _conclude(config, cells, reasons)
-
-
-def _exclusive(folder: Path) -> AbstractContextManager[object]:
-    """Makes the folder and takes its lock, which the returned context manager lets go."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"output: {folder} is being written by another abcrl compare; wait for it or choose "
-            f"another folder with --output"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"output: the folder must be writable, received {folder} ({error.strerror}); choose "
-            f"another with --output"
-        ) from None
-
-
-@contextmanager
-def _leaving_nothing_refused(folder: Path) -> Iterator[None]:
-    """Removes the folder again where the input is refused before any run has begun."""
-    fresh = not (folder / "config.yaml").exists()
-    try:
-        yield
-    except InputError:
-        if fresh and not any(folder.rglob("status.json")):
-            shutil.rmtree(folder)
-        raise
 
 
 def _run_stage(run: StageRun) -> None:

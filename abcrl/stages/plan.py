@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from abcrl.config import (
@@ -18,10 +19,13 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, load_corpus, prompt_texts, too_few_heldout
+from abcrl.data import Corpus, load_corpus, prompt_texts, require_two_heldout
 from abcrl.storage import read_config, read_fingerprints, read_status
 
 StageRun = SftConfig | TrainRmConfig | PpoConfig
+
+# What a comparison writes beside its runs and after its config.yaml.
+_WRITTEN = ("logs", "results.csv", "summary.json", "learning-curves.png", "learning-curves.svg")
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,22 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
 
 def is_finished(config: CompareConfig) -> bool:
     """Whether every run of the comparison has ended well."""
-    runs = [*shared_stages(config), *(cell.run for cell in plan_cells(config))]
-    return all(read_status(Path(run.run.output)) == "finished" for run in runs if run is not None)
+    runs = chain.from_iterable(_runs_by_stage(config).values())
+    return all(read_status(_folder(run)) == "finished" for run in runs)
+
+
+def _runs_by_stage(config: CompareConfig) -> dict[str, list[StageRun]]:
+    """Every run, in pipeline order, by the section that configures it."""
+    sft, reward_model = shared_stages(config)
+    return {
+        "sft": [] if sft is None else [sft],
+        "train_rm": [] if reward_model is None else [reward_model],
+        "ppo": [cell.run for cell in plan_cells(config)],
+    }
+
+
+def _folder(run: StageRun) -> Path:
+    return Path(run.run.output)
 
 
 def require_inputs(config: CompareConfig, *, ask_hub: bool) -> None:
@@ -120,6 +138,7 @@ def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
     """
     # Labels first: whoever needs none can use the same.
     sections = {"train_rm": config.train_rm, "sft": config.sft, "ppo": config.ppo}
+    runs = _runs_by_stage(config)
     read: dict[str, Corpus] = {}
     for name, section in sections.items():
         if section is None or section.data.built_in or (section.data.on_hub and not ask_hub):
@@ -134,32 +153,21 @@ def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
             # A row is named by its file; a key is named as it is called here.
             where = f"{name}." if str(error).startswith(("data.", "prompt.")) else ""
             raise InputError(f"{where}{error}") from None
-        _require_same_texts(config, name, read[key].fingerprint)
+        _require_same_texts(runs[name], f"{name}.data.source", read[key].fingerprint)
 
 
 def _require_prompt_texts(settings: PpoSettings, corpus: Corpus) -> None:
     prompt_texts(corpus.train, settings.prompt)
-    heldout = len(prompt_texts(corpus.validation, settings.prompt))
-    if heldout < 2:
-        raise InputError(too_few_heldout(heldout))
+    require_two_heldout(len(prompt_texts(corpus.validation, settings.prompt)))
 
 
-def _require_same_texts(config: CompareConfig, stage: str, texts: str) -> None:
-    """Refuses to put runs on changed data beside finished ones."""
-    sft, reward_model = shared_stages(config)
-    cells = [cell.run for cell in plan_cells(config)]
-    runs: dict[str, Sequence[StageRun | None]] = {
-        "sft": [sft],
-        "train_rm": [reward_model],
-        "ppo": cells,
-    }
-    for run in runs[stage]:
-        folder = None if run is None else Path(run.run.output)
-        seen = None if folder is None else read_fingerprints(folder).get("texts")
-        if folder is not None and seen is not None and seen != texts:
+def _require_same_texts(runs: Sequence[StageRun], key: str, texts: str) -> None:
+    """Refuses to put runs on changed data beside finished ones; unfinished ones start again."""
+    for folder in map(_folder, runs):
+        seen = read_fingerprints(folder).get("texts")
+        if seen not in (None, texts) and read_status(folder) == "finished":
             raise InputError(
-                f"{stage}.data.source: must hold the texts that "
-                f"{folder.relative_to(config.output)} has seen (fingerprint {seen}), received "
+                f"{key}: must hold the texts that {folder} has seen (fingerprint {seen}), received "
                 f"others ({texts}); restore them, or choose another --output"
             )
 
@@ -169,7 +177,7 @@ def describe_plan(config: CompareConfig) -> list[str]:
     cells = plan_cells(config)
     finished = sum(read_status(cell.folder) == "finished" for cell in cells)
     lines = [
-        f"{Path(run.run.output).name}: {read_status(Path(run.run.output)) or 'to be trained'}"
+        f"{_folder(run).name}: {read_status(_folder(run)) or 'to be trained'}"
         for run in shared_stages(config)
         if run is not None
     ]
@@ -194,22 +202,21 @@ def require_own_folders(config: CompareConfig) -> None:
             f"output: must be new or hold a comparison, received {config.output}, which holds "
             f"something else; choose another --output"
         )
-    shared = [run for run in shared_stages(config) if run is not None]
-    for run in (*shared, *(cell.run for cell in plan_cells(config))):
+    for run in chain.from_iterable(_runs_by_stage(config).values()):
         problem = _why_not_ours(run)
         if problem:
             raise InputError(
                 f"output: {config.output} cannot hold this comparison: "
-                f"{Path(run.run.output).relative_to(config.output)} {problem}"
+                f"{_folder(run).relative_to(config.output)} {problem}"
             )
 
 
 def _may_hold_comparison(folder: Path) -> bool:
-    """Whether config.yaml may be written there: it is absent, or that of a comparison."""
+    """Whether what a comparison writes may be written there: nothing of it is, or it is one."""
     if (folder / "status.json").exists():
         return False
     if not (folder / "config.yaml").exists():
-        return True
+        return not any((folder / name).exists() for name in _WRITTEN)
     try:
         load_config(CompareConfig, file=folder / "config.yaml")
     except InputError:
@@ -219,7 +226,7 @@ def _may_hold_comparison(folder: Path) -> bool:
 
 def _why_not_ours(run: StageRun) -> str:
     """Says what is wrong with the folder of a run; empty where it is absent or ours."""
-    folder = Path(run.run.output)
+    folder = _folder(run)
     status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
     if status == "running":
         return "is being written by another process; wait for it or choose another --output"

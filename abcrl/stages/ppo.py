@@ -11,23 +11,22 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.config import InputError, PpoConfig, RunFailedError
+from abcrl.config import PpoConfig, RunFailedError
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, PromptPool, PromptSource, too_few_heldout
+from abcrl.data import Corpus, PromptPool, PromptSource, read_corpus, require_two_heldout
+from abcrl.machine import device_name, prepare_machine
 from abcrl.models import bos_prefix, encode_batch
-from abcrl.rl.actors import Actors, load_actors, require_evidence
-from abcrl.rl.calibration import calibrate_offset
+from abcrl.reporter import Reporter
+from abcrl.rl.actors import Actors, load_actors
+from abcrl.rl.calibration import Calibration, calibrate
 from abcrl.rl.evaluation import Evaluator
+from abcrl.rl.evidence import verify_evidence
 from abcrl.rl.kl import KlController
 from abcrl.rl.metrics import rollout_metrics, update_metrics
 from abcrl.rl.rollout import Rollout, collect_rollout
-from abcrl.rl.sampling import SharedDraws
+from abcrl.rl.sampling import SharedDraws, sample_responses
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders
 from abcrl.storage import RunFolder, describe_environment
-
-from .inputs import read_corpus
-from .machine import device_name, prepare_machine
-from .reporter import Reporter
 
 Metrics = dict[str, float]
 
@@ -53,10 +52,10 @@ def run_ppo(config: PpoConfig, reporter: Reporter) -> PpoResult:
     require_model_folder(config.policy, "policy")
     require_model_folder(config.reward_model, "reward_model")
     device = prepare_machine(config.run)
-    corpus = read_corpus(config.data, reporter)
+    corpus = read_corpus(config.data, reporter.message)
     actors, tokenizer = load_actors(config, device)
-    require_evidence(config, actors)
-    texts = _select_texts(config, corpus, tokenizer)  # while nothing is written
+    texts = _select_texts(config, corpus, tokenizer)
+    _try_evidence(config, texts, actors)  # while nothing is written
     environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
     with RunFolder.create(output, config, environment) as folder:
         training = _Training(config, texts, actors, tokenizer, folder, reporter)
@@ -92,8 +91,7 @@ def _select_texts(config: PpoConfig, corpus: Corpus, tokenizer: PreTrainedTokeni
         )
         for examples in (corpus.train, corpus.validation)
     )
-    if len(heldout) < 2:
-        raise InputError(too_few_heldout(len(heldout)))
+    require_two_heldout(len(heldout))
     return _Texts(train, heldout, corpus.gold_score)
 
 
@@ -113,8 +111,7 @@ class _Training:
         self._actors = actors
         self._folder = folder
         self._reporter = reporter
-        self._prompts = PromptSource(texts.train, seed=config.run.seed, stream="train-prompts")
-        self._draws = SharedDraws(config.response, seed=config.run.seed, stream="response")
+        self._prompts, self._draws = _training_draws(config, texts.train)
         self._controller = KlController(config.kl)
         self._updater = PolicyUpdater(
             actors.policy,
@@ -123,7 +120,10 @@ class _Training:
             config.response,
             eos_token_id=actors.eos_token_id,
         )
-        self._offset = _calibrated_offset(config, texts.train, actors)
+        self._calibration = _calibrate(config, texts.train, actors)
+        if self._calibration.reference is not None:
+            stored = self._calibration.reference.tensors()
+            save_file(stored, Path(config.run.output) / "reference-credit.safetensors")
         # No text twice: the standard errors are those of independent prompts.
         prompts = min(config.evaluation.prompts, len(texts.heldout))
         if prompts < config.evaluation.prompts:
@@ -138,7 +138,7 @@ class _Training:
             prompts=heldout.take(0, prompts),
             draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
             settings=config,
-            score_offset=self._offset,
+            calibration=self._calibration,
             decode=_decoder(tokenizer),
             gold_score=texts.gold_score,
         )
@@ -158,9 +158,8 @@ class _Training:
                 raise RunFailedError(f"step {step}: {error}") from error
             finished = time.perf_counter()
             speed = self._record_time(step, rollout, collected - started, finished - collected)
-            row = rollout_metrics(
-                rollout, kl_coef=self._controller.coef, eos_token_id=self._actors.eos_token_id
-            ) | update_metrics(result)
+            row = rollout_metrics(rollout, self._actors, kl_coef=self._controller.coef)
+            row |= update_metrics(result)
             self._controller.update(row["objective/kl"], config.ppo.batch_size)
             if step % config.evaluation.interval == 0 or step == config.steps:
                 evaluation = self._evaluate(step)
@@ -179,7 +178,7 @@ class _Training:
     def evaluate_start(self) -> Metrics:
         """Evaluates the SFT model itself; the row of step 0."""
         evaluation = self._evaluate(step=0)
-        row = {"step": 0, "score/offset": self._offset, **evaluation}
+        row = {"step": 0, "score/offset": self._calibration.score_offset, **evaluation}
         self._folder.append("metrics", [row])
         return evaluation
 
@@ -197,7 +196,7 @@ class _Training:
             self._draws,
             self._config,
             kl_coef=self._controller.coef,
-            score_offset=self._offset,
+            calibration=self._calibration,
         )
 
     def _update(self, rollout: Rollout, step: int) -> UpdateResult:
@@ -232,11 +231,42 @@ class _Training:
         return speed
 
 
-def _calibrated_offset(config: PpoConfig, texts: PromptPool, actors: Actors) -> float:
-    """The offset belongs to data and models, so it is drawn by the data's seed."""
+def _training_draws(config: PpoConfig, texts: PromptPool) -> tuple[PromptSource, SharedDraws]:
+    """Returns the prompts to train on and their random numbers; both belong to the run's seed."""
+    return (
+        PromptSource(texts, seed=config.run.seed, stream="train-prompts"),
+        SharedDraws(config.response, seed=config.run.seed, stream="response"),
+    )
+
+
+def _try_evidence(config: PpoConfig, texts: _Texts, actors: Actors) -> None:
+    """Refuses a mode whose evidence the networks do not give, on the run's first responses.
+
+    Raises:
+        InputError: It names the architecture and what to do.
+    """
+    prompts, draws = _training_draws(config, texts.train)
+    responses = sample_responses(
+        actors.policy.model,
+        prompts.take(0, 2),
+        draws,
+        config.response,
+        eos_token_id=actors.eos_token_id,
+    )
+    verify_evidence(
+        config.reward.mode,
+        responses,
+        scorer=actors.scorer,
+        policy=actors.policy.model,
+        options=config.reward,
+    )
+
+
+def _calibrate(config: PpoConfig, texts: PromptPool, actors: Actors) -> Calibration:
+    """The calibration belongs to data and models, so it is drawn by the data's seed."""
     prompts = PromptSource(texts, seed=config.data.seed, stream="calibration-prompts")
     draws = SharedDraws(config.response, seed=config.data.seed, stream="calibration")
-    return calibrate_offset(actors, prompts, draws, config)
+    return calibrate(actors, prompts, draws, config)
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:

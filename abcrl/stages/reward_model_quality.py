@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from abcrl.analysis.credit_spread import CreditSpread, credit_spread
 from abcrl.analysis.naive_bayes import NaiveBayes, fit_naive_bayes
 from abcrl.analysis.reward_quality import (
-    CreditSpread,
     RewardModelQuality,
     accuracy,
-    credit_spread,
+    calibration_error,
+    nll,
 )
 from abcrl.config import TrainRmConfig
 from abcrl.data import Corpus, Example, truncation_length
-from abcrl.models import CaptureError, RewardModel, bos_prefix, tokens_in_spans
+from abcrl.densification import Evidence, assign_credit
+from abcrl.models import CaptureError, RewardModel, bos_prefix, punctuation_ids, tokens_in_spans
+from abcrl.reporter import Reporter
 
-from .reporter import Reporter
 from .supervised import ReadableTexts
 
 # Held-out texts that the accuracy is measured on.
@@ -48,7 +51,7 @@ def measure_quality(
     config: TrainRmConfig,
     reporter: Reporter,
 ) -> RewardModelQuality:
-    """Returns accuracy at both lengths, beside that of the bag, and how scores and credit spread.
+    """Returns accuracy (beside the bag's) and calibration at both lengths, and how credit spreads.
 
     Where the model's attention cannot be captured, the reporter is told and there is no credit.
     """
@@ -62,14 +65,18 @@ def measure_quality(
     limit = config.training.max_length
     complete = list(ReadableTexts(heldout, tokenizer, limit))
     truncated = _truncate(complete, config)
-    scores, _, _ = _score(reward_model, complete, with_attention=False)
-    scores_truncated, _, _ = _score(reward_model, truncated, with_attention=False)
+    scores, _ = _score(reward_model, *_pad(complete), with_attention=False)
+    scores_truncated, _ = _score(reward_model, *_pad(truncated), with_attention=False)
     all_fit = all(ids[-1] == tokenizer.eos_token_id for ids in complete)
     return RewardModelQuality(
         accuracy=accuracy(scores, labels),
         accuracy_truncated=accuracy(scores_truncated, labels),
         naive_bayes_accuracy=accuracy(_log_odds(bag, tokenizer, complete), labels),
         naive_bayes_accuracy_truncated=accuracy(_log_odds(bag, tokenizer, truncated), labels),
+        calibration_error=calibration_error(scores, labels),
+        calibration_error_truncated=calibration_error(scores_truncated, labels),
+        nll=nll(scores, labels),
+        nll_truncated=nll(scores_truncated, labels),
         cut_to=None if all_fit else limit,
         score_mean=float(scores.mean()),
         score_std=float(scores.std()),
@@ -110,9 +117,10 @@ def _measure_credit(
         return None
     prefix = len(bos_prefix(tokenizer))
     limit = config.training.max_length
-    rows = list(ReadableTexts(examples, tokenizer, limit))
-    _, mask, attention = _score(reward_model, rows, with_attention=True)
+    ids, mask = _pad(list(ReadableTexts(examples, tokenizer, limit)))
+    _, attention = _score(reward_model, ids, mask, with_attention=True)
     assert attention is not None
+    punctuation = torch.isin(ids, torch.tensor(punctuation_ids(tokenizer), dtype=torch.long)) & mask
     causal = None
     if corpus.causal_spans is not None:
         causal = torch.zeros(mask.shape, dtype=torch.bool)
@@ -120,17 +128,27 @@ def _measure_credit(
             spans = corpus.causal_spans(example.text)
             tokens = tokens_in_spans(tokenizer, example.text, spans)[: mask.shape[1] - prefix]
             causal[row, prefix : prefix + len(tokens)] = torch.tensor(tokens)
-        causal = causal[:, prefix:] & mask[:, prefix:]
-    return credit_spread(attention[:, prefix:], mask[:, prefix:], causal)
+        causal = (causal & mask)[:, prefix:]
+    mask = mask[:, prefix:]
+    weights, _ = assign_credit("abc", Evidence(mask, reward_attention=attention[:, prefix:]))
+    return credit_spread(weights, mask, punctuation=punctuation[:, prefix:], causal=causal)
+
+
+def _pad(rows: Sequence[list[int]]) -> tuple[Int[Tensor, "N T"], Bool[Tensor, "N T"]]:
+    """Returns ids, padded on the right, and which of them are real."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    return ids, torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
 
 
 def _score(
-    reward_model: RewardModel, rows: Sequence[list[int]], *, with_attention: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns scores [N], mask [N, T] and the scored position's attention [N, T], on the CPU."""
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    mask = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+    reward_model: RewardModel,
+    ids: Int[Tensor, "N T"],
+    mask: Bool[Tensor, "N T"],
+    *,
+    with_attention: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Returns scores [N] and the scored position's attention [N, T], on the CPU."""
     scores, attention = [], []
     device = reward_model.model.device
     batches = zip(torch.split(ids, _BATCH), torch.split(mask, _BATCH), strict=True)
@@ -141,4 +159,4 @@ def _score(
         scores.append(output.scores.cpu())
         if output.attention is not None:
             attention.append(output.attention.cpu())
-    return torch.cat(scores), mask, torch.cat(attention) if attention else None
+    return torch.cat(scores), torch.cat(attention) if attention else None

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import ModelConfig, SftConfig, stream_seed
-from abcrl.data import Corpus
+from abcrl.data import Corpus, read_corpus
 from abcrl.hub import locate
+from abcrl.machine import device_name, prepare_machine
 from abcrl.models import (
     add_pad_token,
     build_causal_lm,
@@ -22,11 +23,9 @@ from abcrl.models import (
     require_buildable,
     train_tokenizer,
 )
+from abcrl.reporter import Reporter
 from abcrl.storage import RunFolder, describe_environment
 
-from .inputs import read_corpus
-from .machine import device_name, prepare_machine
-from .reporter import Reporter
 from .supervised import (
     Features,
     ReadableTexts,
@@ -64,7 +63,7 @@ def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
     config.model.require_files("model")
     device = prepare_machine(config.run)
     _require_starting_point(config.model)
-    corpus = read_corpus(config.data, reporter)
+    corpus = read_corpus(config.data, reporter.message)
     model, tokenizer = _starting_point(config, corpus)
     nn.Module.to(model, device)
     environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)

@@ -25,9 +25,8 @@ from abcrl.config.run import RunConfig
 from abcrl.data import Example
 from abcrl.data.encoded import encode_texts
 from abcrl.models import bos_prefix, encode_batch, tokenizer_identity
+from abcrl.reporter import Reporter
 from abcrl.storage import RunFolder
-
-from .reporter import Reporter
 
 Features = dict[str, Any]
 

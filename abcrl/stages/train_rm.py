@@ -10,13 +10,12 @@ from torch import nn
 from abcrl.analysis.reward_quality import RewardModelQuality
 from abcrl.config import TrainRmConfig, stream_seed
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Example, truncation_length
+from abcrl.data import Example, read_corpus, truncation_length
+from abcrl.machine import device_name, prepare_machine
 from abcrl.models import RewardModel, load_tokenizer, new_classifier
+from abcrl.reporter import Reporter
 from abcrl.storage import RunFolder, describe_environment
 
-from .inputs import read_corpus
-from .machine import device_name, prepare_machine
-from .reporter import Reporter
 from .reward_model_quality import fit_bag_of_words, measure_quality
 from .supervised import (
     Features,
@@ -48,7 +47,7 @@ def run_train_rm(config: TrainRmConfig, reporter: Reporter) -> RewardModelResult
     RunFolder.check_free(output)
     require_model_folder(config.model, "model")
     device = prepare_machine(config.run)
-    corpus = read_corpus(config.data, reporter, labelled=True)
+    corpus = read_corpus(config.data, reporter.message, labelled=True)
     tokenizer = load_tokenizer(config.model, "model")
     seed = stream_seed(config.run.seed, "reward-head")
     model = new_classifier(config.model, tokenizer, "model", seed=seed)

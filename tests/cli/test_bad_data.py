@@ -46,17 +46,6 @@ BAD = {
 }
 
 
-def refuse(abcrl, *arguments: object) -> str:
-    """Returns the line, after checking the exit code and that no file came or went."""
-    before = sorted(Path().rglob("*"))
-    answer = abcrl(*arguments)
-    assert answer.code == 2, answer.errors
-    assert answer.exception is None
-    assert answer.output == ""
-    assert sorted(Path().rglob("*")) == before
-    return str(answer.line.removeprefix("abcrl: "))
-
-
 def as_named_by(command: str, message: str) -> str:
     """In a comparison a key has its stage's name before it; the first to read is train_rm."""
     return f"train_rm.{message}" if command == "compare" and message[:5] == "data." else message
@@ -64,10 +53,10 @@ def as_named_by(command: str, message: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("case", BAD)
-def test_bad_data_are_refused_in_one_line(abcrl, tmp_path, case, command):
+def test_bad_data_are_refused_in_one_line(refuse, tmp_path, case, command):
     name, content, expected = BAD[case]
     Path(name).write_bytes(content)
-    line = refuse(abcrl, *COMMANDS[command], "--dataset", name)
+    line = refuse(*COMMANDS[command], "--dataset", name)
     if command in ("train-rm", "compare"):
         expected = expected.replace("{must have}", "must have the field 'label'")
     expected = expected.replace("{must have}", "text must be a string, received 5")
@@ -76,12 +65,12 @@ def test_bad_data_are_refused_in_one_line(abcrl, tmp_path, case, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_missing_file_is_refused(abcrl, tmp_path, command):
-    line = refuse(abcrl, *COMMANDS[command], "--dataset", "absent/reviews.jsonl.gz")
+def test_a_missing_file_is_refused(refuse, tmp_path, command):
+    line = refuse(*COMMANDS[command], "--dataset", "absent/reviews.jsonl.gz")
     expected = f"data.source: the file must exist, received {tmp_path}/absent/reviews"
     assert line.startswith(as_named_by(command, expected))
     if command != "compare":
-        assert refuse(abcrl, *COMMANDS[command], "--dataset", "absent.csv", "--dry-run")
+        assert refuse(*COMMANDS[command], "--dataset", "absent.csv", "--dry-run")
 
 
 @pytest.mark.parametrize("command", ["train-rm", "compare"])
@@ -94,36 +83,36 @@ def test_a_missing_file_is_refused(abcrl, tmp_path, command):
     ],
 )
 def test_labels_that_no_classifier_can_learn_are_refused(
-    abcrl, tmp_path, command, labels, expected
+    refuse, tmp_path, command, labels, expected
 ):
     rows = [{"text": f"text {number}", "label": label} for number, label in enumerate(labels)]
     Path("f.jsonl").write_bytes(lines(rows))
-    line = refuse(abcrl, *COMMANDS[command], "--dataset", "f.jsonl")
+    line = refuse(*COMMANDS[command], "--dataset", "f.jsonl")
     expected = expected.replace("{file}", f"{tmp_path}/f.jsonl")
     assert line.startswith(as_named_by(command, expected))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_column_that_is_not_there_is_refused_by_its_flag(abcrl, command):
+def test_a_column_that_is_not_there_is_refused_by_its_flag(refuse, command):
     Path("f.jsonl").write_bytes(GOOD)
-    line = refuse(abcrl, *COMMANDS[command], "--dataset", "f.jsonl", "--text-column", "review")
+    line = refuse(*COMMANDS[command], "--dataset", "f.jsonl", "--text-column", "review")
     assert line.startswith(as_named_by(command, "data.text_column: must name a column of "))
     assert line.endswith("there are text, label; choose one with --text-column")
 
 
-def test_texts_too_short_for_a_prompt_are_refused_before_anything_is_trained(abcrl):
+def test_texts_too_short_for_a_prompt_are_refused_before_anything_is_trained(refuse):
     Path("f.jsonl").write_bytes(GOOD)
-    line = refuse(abcrl, *COMPARE, "--dataset", "f.jsonl", "--set", "ppo.prompt.min_characters=500")
+    line = refuse(*COMPARE, "--dataset", "f.jsonl", "--set", "ppo.prompt.min_characters=500")
     assert line.startswith(
         "ppo.prompt.min_characters: some text must be longer than 500 characters"
     )
 
 
-def test_too_few_held_out_texts_are_refused_before_anything_is_trained(abcrl):
+def test_too_few_held_out_texts_are_refused_before_anything_is_trained(refuse):
     Path("f.jsonl").write_bytes(GOOD)
     settings = ["ppo.data.limit=6", "ppo.prompt.min_characters=0"]
     assigned = [part for setting in settings for part in ("--set", setting)]
-    line = refuse(abcrl, *COMPARE, "--dataset", "f.jsonl", *assigned)
+    line = refuse(*COMPARE, "--dataset", "f.jsonl", *assigned)
     assert "data.validation_fraction: must leave at least" in line
 
 
@@ -144,13 +133,13 @@ def test_a_comparison_refuses_a_model_that_cannot_be_built(abcrl, assignments, e
     assert not Path("run").exists()
 
 
-def test_a_comparison_refuses_a_reward_model_of_the_wrong_kind_before_sft(abcrl, tiny_runs):
+def test_a_comparison_refuses_a_reward_model_of_the_wrong_kind_before_sft(refuse, tiny_runs):
     given = ["--set", "train_rm=null", "--set", f"reward_model={tiny_runs.policy}"]
-    line = refuse(abcrl, *COMPARE, *given)
+    line = refuse(*COMPARE, *given)
     assert line.startswith("reward_model: must be a model for SequenceClassification, received ")
     assert "which is a GPT2LMHeadModel" in line
     given = ["--set", "sft=null", "--set", f"policy={tiny_runs.reward_model}"]
-    assert refuse(abcrl, *COMPARE, *given).startswith("policy: must be a model for CausalLM")
+    assert refuse(*COMPARE, *given).startswith("policy: must be a model for CausalLM")
 
 
 @pytest.mark.parametrize(

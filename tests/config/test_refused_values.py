@@ -230,7 +230,7 @@ def test_what_must_be_given_is_named_with_its_meaning():
         "reward_model",
         "run.output",
     ]
-    assert lines[0].endswith("SFT model to start from: a local folder or a Hub id.")
+    assert lines[0].endswith("SFT model to start from (--policy): a local folder or a Hub id.")
 
 
 def test_a_long_received_value_is_cut():

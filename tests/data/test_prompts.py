@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abcrl.config import InputError, PromptConfig
-from abcrl.data import Example, Prompt, PromptPool, PromptSource
+from abcrl.data import Example, Prompt, PromptPool, PromptSource, require_two_heldout
 
 # Twelve texts of 30 to 41 different characters; ids are the characters' numbers.
 TEXTS = [Example("".join(chr(200 * row + k) for k in range(1, 31 + row))) for row in range(1, 13)]
@@ -109,6 +109,17 @@ def test_no_text_long_enough_is_refused():
 def test_no_texts_at_all_are_refused():
     with pytest.raises(InputError, match="none of 0 is"):
         source([])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_held_out_texts_are_refused(count):
+    with pytest.raises(InputError) as refused:
+        require_two_heldout(count)
+    assert str(refused.value) == (
+        "data.validation_fraction: must leave at least two held-out texts that give a prompt, "
+        f"received {count}; give more texts or a larger fraction"
+    )
+    require_two_heldout(2)
 
 
 def test_texts_of_too_few_tokens_give_no_prompt():

@@ -14,11 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abcrl.config import InputError, ModelConfig
 from abcrl.config.paths import require_model_folder
 from abcrl.models import (
-    RewardModel,
     build_causal_lm,
     disable_dropout,
     load_causal_lm,
-    load_classifier,
+    load_reward_model,
     new_classifier,
 )
 
@@ -90,12 +89,11 @@ def test_a_new_classifier_follows_its_seed_alone_and_keeps_the_trunk(
     assert not torch.equal(first.score.weight, other.score.weight)
     assert equal_weights(first.base_model, trunk.base_model)
     assert first.config.pad_token_id == tiny_tokenizer.pad_token_id
-    loaded, _ = load_classifier(str(folders["classifier"]), "reward_model")
-    assert equal_weights(loaded, first)
-    RewardModel(loaded)
+    loaded, _ = load_reward_model(str(folders["classifier"]), "reward_model")
+    assert equal_weights(loaded.model, first)
 
 
-@pytest.mark.parametrize("load", [load_causal_lm, load_classifier])
+@pytest.mark.parametrize("load", [load_causal_lm, load_reward_model])
 def test_a_missing_folder_is_refused(tmp_path: Path, load):
     with pytest.raises(InputError) as refused:
         load(str(tmp_path / "nothing"), "policy")
@@ -104,13 +102,6 @@ def test_a_missing_folder_is_refused(tmp_path: Path, load):
 
 def test_a_hub_id_is_no_missing_folder():
     require_model_folder("someone/some-model", "policy")
-
-
-def test_a_language_model_is_refused_as_reward_model(folders: Folders):
-    # Its head would be random: scores of any text, all meaningless.
-    with pytest.raises(InputError) as refused:
-        load_classifier(str(folders["lm"]), "reward_model")
-    assert_one_line(refused.value, "reward_model: ", str(folders["lm"]), "without score.weight")
 
 
 def test_a_reward_model_is_refused_as_policy(folders: Folders):

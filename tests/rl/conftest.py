@@ -11,6 +11,7 @@ from abcrl.config import PpoSettings
 from abcrl.data import Prompt
 from abcrl.models import PolicyWithValueHead, RewardModel
 from abcrl.rl.actors import Actors
+from abcrl.rl.scoring import Scorer
 
 BuildModel = Callable[..., PreTrainedModel]
 MakeActors = Callable[..., Actors]
@@ -29,7 +30,9 @@ def make_actors(tiny_causal_lm: BuildModel, tiny_classifier: BuildModel) -> Make
         return Actors(
             PolicyWithValueHead(tiny_causal_lm(architecture, **config), seed=5).eval(),
             reference,
-            RewardModel(tiny_classifier(architecture, seed=9, **config).requires_grad_(False)),
+            Scorer(
+                RewardModel(tiny_classifier(architecture, seed=9, **config).requires_grad_(False))
+            ),
             EOS,
         )
 

@@ -11,6 +11,7 @@ from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
 from abcrl.rl.evaluation import Evaluator, distinct_2
 from abcrl.rl.sampling import SharedDraws
+from tests.rl.rollouts import calibration_of
 
 MakeActors = Callable[..., Actors]
 BASIC = {
@@ -33,6 +34,7 @@ def count_parts(text: str) -> float:
 
 
 def evaluator(
+    actors: Actors,
     prompts: list[Prompt],
     settings: PpoSettings,
     *,
@@ -45,7 +47,8 @@ def evaluator(
     changed |= {"reward": {"mode": mode}, "evaluation": {"samples": samples, "prompts": 16}}
     chosen = PpoSettings.model_validate(changed)
     draws = SharedDraws(chosen.response, seed=7, stream="evaluation")
-    return Evaluator(prompts, draws, chosen, offset, spell, gold)
+    calibration = calibration_of(actors, prompts, chosen, offset)
+    return Evaluator(prompts, draws, chosen, calibration, spell, gold)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_distinct_2_counts_neighbouring_pairs(responses, expected):
 def test_the_same_policy_gets_the_same_numbers(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, mode
 ):
-    asked = evaluator(prompts, settings, mode=mode, gold=count_parts)
+    asked = evaluator(drifted_actors, prompts, settings, mode=mode, gold=count_parts)
     torch.manual_seed(0)
     first = asked.evaluate(drifted_actors)
     torch.manual_seed(1)
@@ -78,9 +81,11 @@ def test_the_same_policy_gets_the_same_numbers(
 def test_metrics_have_their_names(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
 ):
-    metrics, _ = evaluator(prompts, settings).evaluate(drifted_actors)
+    metrics, _ = evaluator(drifted_actors, prompts, settings).evaluate(drifted_actors)
     assert metrics.keys() == BASIC
-    metrics, _ = evaluator(prompts, settings, gold=count_parts).evaluate(drifted_actors)
+    metrics, _ = evaluator(drifted_actors, prompts, settings, gold=count_parts).evaluate(
+        drifted_actors
+    )
     assert metrics.keys() == BASIC | GOLD
     assert all(isinstance(value, float) for value in metrics.values())
 
@@ -88,7 +93,7 @@ def test_metrics_have_their_names(
 def test_metrics_are_means_over_the_prompts(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
 ):
-    asked = evaluator(prompts, settings, samples=16, gold=count_parts)
+    asked = evaluator(drifted_actors, prompts, settings, samples=16, gold=count_parts)
     metrics, samples = asked.evaluate(drifted_actors)
     rows: Any = samples
     scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
@@ -110,7 +115,7 @@ def test_metrics_are_means_over_the_prompts(
 def test_a_policy_that_is_its_reference_has_no_kl(
     make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings
 ):
-    metrics, _ = evaluator(prompts, settings).evaluate(make_actors())
+    metrics, _ = evaluator(make_actors(), prompts, settings).evaluate(make_actors())
     assert metrics["eval/kl_exact"] == pytest.approx(0, abs=1e-6)
 
 
@@ -118,7 +123,7 @@ def test_a_policy_that_is_its_reference_has_no_kl(
 def test_samples_show_a_response_and_how_its_score_is_spread(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, mode
 ):
-    asked = evaluator(prompts, settings, mode=mode, samples=16, gold=count_parts)
+    asked = evaluator(drifted_actors, prompts, settings, mode=mode, samples=16, gold=count_parts)
     _, samples = asked.evaluate(drifted_actors)
     rows: Any = samples
 
@@ -139,11 +144,15 @@ def test_samples_show_a_response_and_how_its_score_is_spread(
 def test_as_many_samples_as_asked_for(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
 ):
-    metrics, samples = evaluator(prompts, settings, samples=3).evaluate(drifted_actors)
+    metrics, samples = evaluator(drifted_actors, prompts, settings, samples=3).evaluate(
+        drifted_actors
+    )
     assert len(samples) == 3
-    without, none = evaluator(prompts, settings, samples=0).evaluate(drifted_actors)
+    without, none = evaluator(drifted_actors, prompts, settings, samples=0).evaluate(drifted_actors)
     assert none == []
     assert without == metrics
-    _, all_rows = evaluator(prompts[:2], settings, samples=3).evaluate(drifted_actors)
+    _, all_rows = evaluator(drifted_actors, prompts[:2], settings, samples=3).evaluate(
+        drifted_actors
+    )
     assert len(all_rows) == 2
     assert "gold_score" not in samples[0]

@@ -7,47 +7,19 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from torch.testing import assert_close
-from transformers import DynamicCache, PreTrainedModel
 
-from abcrl.config import PpoSettings, RewardMode, RunFailedError
+from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
-from abcrl.densification import needs
 from abcrl.rl import rollout as rollout_module
 from abcrl.rl.actors import Actors
 from abcrl.rl.kl import token_kl
 from abcrl.rl.metrics import rollout_metrics
-from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import Rollout, collect_rollout, evaluate_tokens, score_responses
-from abcrl.rl.sampling import SharedDraws, sample_responses
+from abcrl.rl.rollout import evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
+from tests.rl.rollouts import EOS, collect, sample, with_mode
 
 MakeActors = Callable[..., Actors]
-EOS = 0
-
-
-def with_mode(settings: PpoSettings, mode: str, **options: object) -> PpoSettings:
-    return PpoSettings.model_validate(
-        {**settings.model_dump(), "reward": {"mode": mode, **options}}
-    )
-
-
-def collect(
-    actors: Actors, prompts: list[Prompt], settings: PpoSettings, *, score_offset: float = 0.0
-) -> Rollout:
-    draws = SharedDraws(settings.response, seed=3, stream="response")
-    return collect_rollout(actors, prompts, draws, settings, kl_coef=0.2, score_offset=score_offset)
-
-
-def sample(actors: Actors, prompts: list[Prompt], settings: PpoSettings) -> Responses:
-    return sample_responses(
-        actors.policy.model,
-        prompts,
-        SharedDraws(settings.response, seed=3, stream="response"),
-        settings.response,
-        eos_token_id=EOS,
-    )
 
 
 @pytest.mark.parametrize("mode", list(RewardMode))
@@ -57,8 +29,8 @@ def test_token_scores_sum_to_the_score_less_the_offset(
     rollout = collect(drifted_actors, prompts, with_mode(settings, mode), score_offset=0.75)
     mask = rollout.responses.response_mask
 
-    assert rollout.scores.std() > 0.1
-    assert_close(rollout.token_scores.sum(-1), rollout.scores - 0.75, atol=1e-5, rtol=1e-5)
+    assert rollout.scored.scores.std() > 0.1
+    assert_close(rollout.token_scores.sum(-1), rollout.scored.scores - 0.75, atol=1e-5, rtol=1e-5)
     assert_close(rollout.credit.weights.sum(-1), torch.ones(16), atol=1e-6, rtol=0)
     for part in (rollout.token_scores, rollout.token_rewards, rollout.advantages, rollout.returns):
         assert part.isfinite().all()
@@ -78,26 +50,9 @@ def test_the_mode_alone_changes_neither_responses_nor_scores(
     sparse = rollouts[RewardMode.RLHF]
     for mode, rollout in rollouts.items():
         assert torch.equal(rollout.responses.sequences, sparse.responses.sequences)
-        assert torch.equal(rollout.scores, sparse.scores)
+        assert torch.equal(rollout.scored.scores, sparse.scored.scores)
         assert torch.equal(rollout.tokens.logprobs, sparse.tokens.logprobs)
         assert (mode is RewardMode.RLHF) == torch.equal(rollout.token_scores, sparse.token_scores)
-
-
-@pytest.mark.parametrize("mode", list(RewardMode))
-def test_only_what_the_mode_needs_is_captured(
-    monkeypatch, drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, mode
-):
-    asked = {}
-    original = rollout_module.score_responses
-
-    def recorded(*args: Any, with_attention: bool) -> Any:
-        asked["reward_attention"] = with_attention
-        return original(*args, with_attention=with_attention)
-
-    monkeypatch.setattr(rollout_module, "score_responses", recorded)
-    rollout = collect(drifted_actors, prompts, with_mode(settings, mode))
-    asked["policy_attention"] = rollout.tokens.policy_attention is not None
-    assert {name for name, wanted in asked.items() if wanted} == needs(mode)
 
 
 def test_a_policy_that_is_its_reference_has_no_kl(
@@ -118,7 +73,7 @@ def test_a_policy_that_has_drifted_has_kl(
     mask = rollout.responses.response_mask
     assert (rollout.tokens.kl_exact[mask] > 0).all()
     assert (rollout.tokens.kl_exact[~mask] == 0).all()
-    metrics = rollout_metrics(rollout, kl_coef=0.2, eos_token_id=EOS)
+    metrics = rollout_metrics(rollout, drifted_actors, kl_coef=0.2)
     assert metrics["objective/kl_exact"] > 0.05
 
 
@@ -127,7 +82,7 @@ def test_logprobs_are_those_of_the_distribution_that_was_sampled(
 ):
     # Each response alone, token by token, with temperature and EOS ban written out.
     responses = sample(drifted_actors, prompts, settings)
-    tokens = evaluate_tokens(drifted_actors, responses, settings.response, with_attention=False)
+    tokens = evaluate_tokens(drifted_actors, responses, settings, with_attention=False)
     seen = set()
     for row in range(16):
         prompt, response = responses.ids_of(row)
@@ -150,70 +105,13 @@ def test_values_and_entropy_do_not_depend_on_the_padding(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
 ):
     together = sample(drifted_actors, prompts, settings)
-    tokens = evaluate_tokens(drifted_actors, together, settings.response, with_attention=False)
+    tokens = evaluate_tokens(drifted_actors, together, settings, with_attention=False)
     for row in range(16):
         alone = together.take(torch.tensor([row]))
-        single = evaluate_tokens(drifted_actors, alone, settings.response, with_attention=False)
+        single = evaluate_tokens(drifted_actors, alone, settings, with_attention=False)
         for name in ("values", "entropy", "kl_exact"):
             batched = getattr(tokens, name)[row : row + 1, : alone.response_width]
             assert_close(getattr(single, name), batched, atol=1e-5, rtol=0)
-
-
-def generated_attention(model: PreTrainedModel, prompt: list[int], response: list[int]) -> Tensor:
-    """Returns the attention in force while each token was generated, with a cache, step by step."""
-    eager: Any = copy.deepcopy(model)
-    eager.set_attn_implementation("eager")
-    R, P = len(response), len(prompt)
-    attention = torch.zeros(R, R)
-    cache = DynamicCache(config=eager.config)
-    fed = prompt
-    for k in range(R):
-        with torch.no_grad():
-            output = eager(
-                torch.tensor([fed]), past_key_values=cache, use_cache=True, output_attentions=True
-            )
-        attention[k, :k] = output.attentions[-1][0].mean(0)[-1, P:]
-        fed = [response[k]]
-    return attention
-
-
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "opt", "gemma"])
-def test_policy_attention_equals_that_of_generation(
-    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings, architecture
-):
-    actors = make_actors(architecture)
-    responses = sample(actors, prompts, settings)
-    tokens = evaluate_tokens(actors, responses, settings.response, with_attention=True)
-    assert tokens.policy_attention is not None
-    R = responses.response_width
-    assert tokens.policy_attention.shape == (16, R, R)
-    for row in range(16):
-        prompt, response = responses.ids_of(row)
-        expected = generated_attention(actors.policy.model, prompt, response)
-        r = len(response)
-        assert_close(tokens.policy_attention[row, :r, :r], expected, atol=1e-5, rtol=0)
-
-
-def test_reward_attention_is_the_scored_tokens_and_covers_the_response(
-    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings
-):
-    actors = make_actors()
-    responses = sample(actors, prompts, settings)
-    scores, attention = score_responses(actors.reward_model, responses, with_attention=True)
-    assert attention is not None
-    eager: Any = copy.deepcopy(actors.reward_model.model)
-    eager.set_attn_implementation("eager")
-    for row in range(16):
-        prompt, response = responses.ids_of(row)
-        with torch.no_grad():
-            output = eager(torch.tensor([prompt + response]), output_attentions=True)
-        expected = output.attentions[-1][0].mean(0)[-1, len(prompt) :]
-        assert_close(attention[row, : len(response)], expected, atol=1e-6, rtol=0)
-        assert (attention[row, len(response) :] == 0).all()
-        # The classifier's own forward stops at its pad token, which no response holds.
-        if 1 not in prompt + response:
-            own = output.logits[0, 1] - output.logits[0, 0]
-            assert_close(scores[row], own, atol=1e-5, rtol=0)
 
 
 def test_the_first_update_starts_at_ratio_one(
@@ -249,7 +147,7 @@ def test_take_trims_without_changing_results(
     drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
 ):
     responses = sample(drifted_actors, prompts, settings)
-    whole = evaluate_tokens(drifted_actors, responses, settings.response, with_attention=False)
+    whole = evaluate_tokens(drifted_actors, responses, settings, with_attention=False)
     short = responses.lengths.argsort()[:4]
     rows = short[torch.tensor([2, 0, 3])]
     taken = responses.take(rows)
@@ -259,13 +157,13 @@ def test_take_trims_without_changing_results(
     assert taken.prompt_width == max(prompt_lengths)
     for position, row in enumerate(rows.tolist()):
         assert taken.ids_of(position) == responses.ids_of(row)
-    part = evaluate_tokens(drifted_actors, taken, settings.response, with_attention=False)
+    part = evaluate_tokens(drifted_actors, taken, settings, with_attention=False)
     mask = taken.response_mask
     for name in ("logprobs", "ref_logprobs", "values", "entropy", "kl_exact"):
         expected = getattr(whole, name)[rows, : taken.response_width]
         assert_close(getattr(part, name)[mask], expected[mask], atol=1e-5, rtol=0)
-    scores, _ = score_responses(drifted_actors.reward_model, responses, with_attention=False)
-    part_scores, _ = score_responses(drifted_actors.reward_model, taken, with_attention=False)
+    scores = drifted_actors.scorer.score(responses).scores
+    part_scores = drifted_actors.scorer.score(taken).scores
     assert_close(part_scores, scores[rows], atol=1e-5, rtol=0)
 
 
@@ -274,13 +172,13 @@ def test_evaluating_in_chunks_changes_nothing(
     monkeypatch, drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, at_once
 ):
     responses = sample(drifted_actors, prompts, settings)
-    whole = evaluate_tokens(drifted_actors, responses, settings.response, with_attention=True)
+    whole = evaluate_tokens(drifted_actors, responses, settings, with_attention=True)
     batches: list[int] = []
     drifted_actors.policy.register_forward_pre_hook(
         lambda _, inputs: batches.append(len(inputs[0]))
     )
     monkeypatch.setattr(rollout_module, "_LOGITS_AT_ONCE", at_once)
-    chunked = evaluate_tokens(drifted_actors, responses, settings.response, with_attention=True)
+    chunked = evaluate_tokens(drifted_actors, responses, settings, with_attention=True)
 
     assert batches == ([1] * 16 if at_once == 1 else [3] * 5 + [1])
     mask = responses.response_mask
@@ -288,19 +186,6 @@ def test_evaluating_in_chunks_changes_nothing(
         assert ours is not None
         assert theirs is not None
         assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_fails_the_run(
-    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings, value
-):
-    actors = make_actors()
-    model: Any = actors.reward_model.model
-    with torch.no_grad():
-        model.score.weight[1, 0] = value
-    with pytest.raises(RunFailedError, match="score of response 0 is") as failed:
-        collect(actors, prompts, settings)
-    assert len(str(failed.value).splitlines()) == 1
 
 
 def test_a_rollout_changes_no_model_and_keeps_no_graph(

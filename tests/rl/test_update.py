@@ -14,6 +14,7 @@ from torch.nn import functional
 from abcrl.config import AlgorithmConfig, PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
+from abcrl.rl.calibration import Calibration
 from abcrl.rl.metrics import update_metrics
 from abcrl.rl.responses import Responses
 from abcrl.rl.rollout import collect_rollout
@@ -28,7 +29,7 @@ EOS = 0
 def experience(drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings) -> Experience:
     draws = SharedDraws(settings.response, seed=3, stream="response")
     rollout = collect_rollout(
-        drifted_actors, prompts[:6], draws, settings, kl_coef=0.2, score_offset=0.0
+        drifted_actors, prompts[:6], draws, settings, kl_coef=0.2, calibration=Calibration()
     )
     return Experience(
         rollout.responses,

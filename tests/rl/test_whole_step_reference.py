@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from abcrl.config import AlgorithmConfig, KlConfig, ResponseConfig
+from abcrl.config import AlgorithmConfig, KlConfig, PpoSettings, ResponseConfig
 from abcrl.models import PolicyWithValueHead, RewardModel, disable_dropout
 from abcrl.rl.actors import Actors
 from abcrl.rl.advantages import estimate_advantages
@@ -27,6 +27,7 @@ from abcrl.rl.losses import LossMeans
 from abcrl.rl.masked import masked_mean, masked_row_sums, masked_variance, whiten
 from abcrl.rl.responses import Responses
 from abcrl.rl.rollout import TokenStatistics, evaluate_tokens
+from abcrl.rl.scoring import Scorer
 from abcrl.rl.update import Experience, PolicyUpdater
 
 E2E = Path(__file__).parents[1] / "data" / "e2e"
@@ -52,7 +53,7 @@ def actors(tiny_classifier: Callable[..., PreTrainedModel]) -> Actors:
     policy.value_head.load_state_dict(
         {"weight": head["summary.weight"], "bias": head["summary.bias"]}
     )
-    unused = RewardModel(tiny_classifier())  # the scores are recorded
+    unused = Scorer(RewardModel(tiny_classifier()))  # the scores are recorded
     return Actors(policy.eval(), recorded_model("ref"), unused, EOS)
 
 
@@ -99,7 +100,9 @@ def experience_of(
 ) -> tuple[Experience, TokenStatistics, Tensor]:
     """Returns what the update learns from, and the token rewards, all by our own functions."""
     mask = responses.response_mask
-    tokens = evaluate_tokens(actors, responses, RESPONSE, with_attention=False)
+    tokens = evaluate_tokens(
+        actors, responses, PpoSettings(response=RESPONSE), with_attention=False
+    )
     kl = token_kl(tokens.logprobs, tokens.ref_logprobs)
     rewards = shape_token_rewards(dense_scores(), kl, CASE["config"]["kl_coef"], mask)
     advantages, returns = estimate_advantages(rewards, tokens.values, mask, 1.0, 0.95)

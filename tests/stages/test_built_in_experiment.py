@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from abcrl.config import CompareConfig, load_config
+from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.reporter import SilentReporter
 
 
 @pytest.mark.slow

@@ -1,105 +1,20 @@
 """compare as a whole: the same table from any number of jobs, and nothing runs twice."""
 
-import csv
 import json
-import multiprocessing.forkserver
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 from matplotlib.image import imread
 
-from abcrl.config import CompareConfig, InputError, RunFailedError, load_config, to_yaml
+from abcrl.config import CompareConfig, InputError, to_yaml
+from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import plan_cells, shared_stages
-from abcrl.stages.reporter import SilentReporter
-from abcrl.storage import RunFolder, read_reason, read_rows, read_status
+from abcrl.stages.plan import shared_stages
+from abcrl.storage import read_rows, read_status
+from tests.stages.comparisons import Listening, cells, configure, on, results, stamps
 
-STAGES = {
-    f"{stage}.{key}": value
-    for stage in ("sft", "train_rm")
-    for key, value in {
-        "data.limit": 300,
-        "training.max_steps": 5,
-        "training.batch_size": 8,
-        "training.max_length": 80,
-        "training.learning_rate": 3e-3,
-    }.items()
-}
-TINY = {
-    **STAGES,
-    "sft.model.base": "tiny",
-    "sft.model.context_length": 96,
-    "sft.model.vocab_size": 400,
-    "train_rm.credit_texts": 4,
-    "ppo.steps": 2,
-    "ppo.data.limit": 300,
-    "ppo.prompt.min_characters": 0,
-    "ppo.ppo.batch_size": 4,
-    "ppo.ppo.mini_batch_size": 2,
-    "ppo.ppo.learning_rate": 1e-3,
-    "ppo.score.center_samples": 4,
-    "ppo.evaluation.interval": 1,
-    "ppo.evaluation.prompts": 4,
-    "ppo.evaluation.samples": 1,
-    "seeds": [0, 1],
-}
-ARMS = [{"name": "abc", "reward": {"mode": "abc"}}, {"name": "rlhf", "reward": {"mode": "rlhf"}}]
-
-
-class Listening(SilentReporter):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _workers_are_forked_from_a_server_that_knows_torch() -> None:
-    # A server that earlier tests started has not imported the stages: each worker would, for
-    # seconds. The next grid starts another.
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-
-
-def configure(output: Path, **changes: Any) -> CompareConfig:
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    flags = {**TINY, "arms": ARMS, "output": str(output), "jobs": 1, **named}
-    return load_config(CompareConfig, flags=flags)
-
-
-def on(runs: Any, output: Path, **changes: Any) -> CompareConfig:
-    """A comparison on models that exist already: its cells alone."""
-    trained = {key: value for key, value in TINY.items() if key not in STAGES}
-    trained = {key: value for key, value in trained.items() if key.startswith(("ppo", "seeds"))}
-    flags = {
-        **trained,
-        "sft": None,
-        "train_rm": None,
-        "policy": str(runs.policy),
-        "reward_model": str(runs.reward_model),
-    }
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    values = {"arms": ARMS, "output": str(output), "jobs": 1, **named}
-    file = output.with_name(f"{output.name}.yaml")
-    file.write_text("sft: null\ntrain_rm: null\n")
-    return load_config(CompareConfig, file=file, flags={**flags, **values})
-
-
-def results(folder: Path) -> list[dict[str, str]]:
-    with (folder / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def cells(config: CompareConfig) -> dict[str, Path]:
-    return {cell.key: cell.folder for cell in plan_cells(config)}
-
-
-def stamps(folder: Path) -> dict[Path, int]:
-    """When each file of each run was last written."""
-    runs = [folder / "sft", folder / "reward-model", folder / "cells"]
-    return {path: path.stat().st_mtime_ns for run in runs for path in run.rglob("*")}
+pytestmark = pytest.mark.usefixtures("new_fork_server")
 
 
 @pytest.fixture(scope="module")
@@ -109,41 +24,6 @@ def comparison(tmp_path_factory) -> CompareConfig:
     result = run_compare(config, SilentReporter())
     assert result.summary.failed == ()
     return config
-
-
-@pytest.fixture
-def quick(tiny_runs, tmp_path):
-    """Two arms, one seed, on models that exist already: planned, not run."""
-    return on(tiny_runs, tmp_path / "compare", seeds=[0])
-
-
-@pytest.fixture
-def app_main(capfd, tmp_path):
-    """main(config, *flags): the command in this process, its exit code and what it printed."""
-    from importlib.metadata import entry_points
-
-    [script] = entry_points(group="console_scripts", name="abcrl")
-    app = script.load()
-
-    def main(config: CompareConfig, *flags: str) -> tuple[int, str]:
-        (tmp_path / "saved.yaml").write_text(to_yaml(config))
-        with pytest.raises(SystemExit) as caught:
-            app(["compare", "--config", str(tmp_path / "saved.yaml"), *flags])
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, capfd.readouterr().out
-
-    return main
-
-
-def fake_failure(config: CompareConfig, key: str) -> Path:
-    """Leaves what a cell leaves that failed in its own process."""
-    [cell] = [cell for cell in plan_cells(config) if cell.key == key]
-    with (
-        pytest.raises(RunFailedError),
-        RunFolder.create(cell.folder, cell.run, {"device": "cpu"}),
-    ):
-        raise RunFailedError("step 2: loss is nan")
-    return cell.folder
 
 
 def test_every_cell_is_a_finished_run_of_its_arm_and_seed(comparison):
@@ -311,74 +191,6 @@ def test_a_killed_cell_starts_again_and_ends_the_same(comparison):
     }
 
 
-def test_a_cell_that_is_being_written_is_left_alone(quick):
-    [cell, _] = plan_cells(quick)
-    with (
-        RunFolder.create(cell.folder, cell.run, {"device": "cpu"}),
-        pytest.raises(InputError, match=r"cells/abc/seed-0 is being written by another process"),
-    ):
-        run_compare(quick, SilentReporter())
-    assert cell.folder.exists()
-
-
-def test_a_folder_that_is_no_run_is_never_removed(quick):
-    [cell, _] = plan_cells(quick)
-    cell.folder.mkdir(parents=True)
-    (cell.folder / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"cells/abc/seed-0 is there and is no run; move it away"):
-        run_compare(quick, SilentReporter())
-    assert (cell.folder / "mine.txt").read_text() == "mine"
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(quick, tmp_path, tiny_ppo_runs):
-    before = (tiny_ppo_runs["abc"] / "config.yaml").read_bytes()
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "config.yaml").write_text("mine: true\n")
-    for folder in (tiny_ppo_runs["abc"], tmp_path / "project"):
-        with pytest.raises(InputError, match=r"^output: must be new or hold a comparison"):
-            run_compare(quick.replace(output=str(folder)), SilentReporter())
-        assert not (folder / "sft").exists()
-    assert (tiny_ppo_runs["abc"] / "config.yaml").read_bytes() == before
-
-
-def test_what_a_cell_has_to_say_is_in_its_log(tiny_runs, tmp_path):
-    config = on(tiny_runs, tmp_path / "said", ppo__evaluation__prompts=500)
-    run_compare(config, SilentReporter())
-    log = (tmp_path / "said" / "logs" / "abc-seed-0.txt").read_text()
-    assert "held-out prompts instead of 500" in log
-
-
-def test_a_failed_cell_is_counted_and_runs_again_only_on_request(quick, app_main):
-    failed = fake_failure(quick, "abc/seed-0")
-    code, output = app_main(quick)
-    assert code == 1
-    assert "failed: abc seed 0: step 2: loss is nan" in output
-    assert read_reason(failed) == "step 2: loss is nan"
-    rows = {row["arm"]: row for row in results(Path(quick.output))}
-    assert (rows["abc"]["status"], rows["abc"]["reason"]) == ("failed", "step 2: loss is nan")
-    assert (rows["abc"]["auc"], rows["rlhf"]["status"]) == ("", "finished")
-    summary = json.loads((Path(quick.output) / "summary.json").read_text())
-    assert [cell["arm"] for cell in summary["failed"]] == ["abc"]
-    assert summary["arms"][0]["failed"] == 1
-
-    code, output = app_main(quick, "--retry-failed")
-    assert code == 0
-    assert "failed:" not in output
-    assert read_status(failed) == "finished"
-    assert json.loads((Path(quick.output) / "summary.json").read_text())["failed"] == []
-
-
-def test_cells_that_fail_before_they_have_a_folder_say_why(tiny_runs, tmp_path):
-    config = on(tiny_runs, tmp_path / "compare", seeds=[0], ppo__response__cap_high=90)
-    result = run_compare(config, SilentReporter())
-    assert [cell.status for cell in result.summary.failed] == ["missing", "missing"]
-    for row in results(tmp_path / "compare"):
-        assert row["reason"].startswith("response.cap_high: prompt and response must fit")
-    assert result.figure is None
-    log = (tmp_path / "compare" / "logs" / "abc-seed-0.txt").read_text()
-    assert "response.cap_high" in log
-
-
 def test_another_seed_and_another_arm_extend_the_comparison(tiny_runs, quick):
     run_compare(quick, SilentReporter())
     folder = Path(quick.output)
@@ -394,15 +206,3 @@ def test_another_seed_and_another_arm_extend_the_comparison(tiny_runs, quick):
     assert [(row["arm"], row["seed"]) for row in results(folder)] == [
         (arm, seed) for arm in ("abc", "rlhf", "uniform") for seed in ("0", "1")
     ]
-
-
-def test_a_stage_that_cannot_run_ends_the_comparison_with_its_reason(tmp_path):
-    config = configure(tmp_path / "compare", sft__training__learning_rate=1e30)
-    with pytest.raises(RunFailedError) as caught:
-        run_compare(config, SilentReporter())
-    assert str(caught.value).startswith("sft: train/")
-    assert str(tmp_path / "compare" / "logs" / "sft.txt") in str(caught.value)
-    assert not (tmp_path / "compare" / "cells").exists()
-    # Nothing holds the folder: it can be removed, or used with better settings.
-    with FileLock(tmp_path / "compare" / ".lock").acquire(timeout=0):
-        pass

@@ -1,16 +1,19 @@
 """Models that this project did not make: no pad token, padded vocabularies, other architectures."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abcrl.config import InputError
-from abcrl.models import CaptureError, embedding_rows, load_classifier
+from abcrl.models import CaptureError, embedding_rows, load_reward_model
+from abcrl.reporter import SilentReporter
 from abcrl.stages.ppo import run_ppo
-from abcrl.stages.reporter import SilentReporter
 from abcrl.stages.train_rm import run_train_rm
+from tests.models.value_heads import save_model, weights_of
 
 
 def foreign_policy(tiny_runs, folder: Path, *, rows: int | None = None) -> Path:
@@ -33,15 +36,32 @@ def test_a_policy_without_a_pad_token_goes_through_the_whole_pipeline(tiny_runs,
     config = tiny_runs.train_rm(tmp_path / "rm", model=str(policy), training__max_steps=2)
     result = run_train_rm(config, SilentReporter())
 
-    classifier, tokenizer = load_classifier(str(result.final), "reward_model")
+    reward_model, tokenizer = load_reward_model(str(result.final), "reward_model")
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     # What the policy can write, the reward model can read; rows are added, never taken away.
-    assert embedding_rows(classifier) >= (rows or 400)
+    assert embedding_rows(reward_model.model) >= (rows or 400)
 
     ppo = tiny_runs.ppo(
         tmp_path / "ppo", policy=str(policy), reward_model=str(result.final), steps=1
     )
     run_ppo(ppo, SilentReporter())
+
+
+@pytest.mark.parametrize("mode", ["abc", "red"])
+def test_a_reward_model_with_a_value_head_is_read(tiny_runs, tmp_path, mode):
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_runs.policy)
+    generator = torch.Generator().manual_seed(3)
+    head = {"v_head.weight": torch.randn(1, model.config.hidden_size, generator=generator)}
+    folder = save_model(
+        tmp_path / "rm",
+        model,
+        AutoTokenizer.from_pretrained(tiny_runs.policy),
+        weights_of(model) | head,
+    )
+    run_ppo(tiny_runs.ppo(tmp_path / "ppo", mode, reward_model=folder, steps=1), SilentReporter())
+    samples = (tmp_path / "ppo" / "samples.jsonl").read_text().splitlines()
+    scores = {json.loads(line)["score"] for line in samples}
+    assert len(scores) > 1
 
 
 def test_a_reward_model_that_cannot_read_every_id_is_refused(tiny_runs, tmp_path):
@@ -55,8 +75,8 @@ def test_a_reward_model_that_cannot_read_every_id_is_refused(tiny_runs, tmp_path
 def test_attention_that_cannot_be_captured_is_refused_before_anything_is_written(
     make_tiny_runs, tmp_path
 ):
-    runs = make_tiny_runs("bloom")  # its reward model is trained all the same
-    with pytest.raises(CaptureError, match=r"received model type 'bloom'"):
+    runs = make_tiny_runs("openai-gpt")  # its reward model is trained all the same
+    with pytest.raises(CaptureError, match=r"received model type 'openai-gpt'"):
         run_ppo(runs.ppo(tmp_path / "abc", "abc"), SilentReporter())
     assert not (tmp_path / "abc").exists()
 

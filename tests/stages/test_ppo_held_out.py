@@ -4,8 +4,8 @@ import pytest
 
 from abcrl.config import InputError
 from abcrl.data import load_corpus
+from abcrl.reporter import SilentReporter
 from abcrl.stages.ppo import run_ppo
-from abcrl.stages.reporter import SilentReporter
 from abcrl.storage import read_rows
 
 

@@ -1,20 +1,19 @@
 """What train-rm says of the reward model: stored in metrics.jsonl, printed by the command."""
 
+import math
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import PreTrainedTokenizerBase
 from typer.testing import CliRunner
 
 from abcrl.analysis.naive_bayes import NaiveBayes, fit_naive_bayes
-from abcrl.analysis.reward_quality import accuracy
 from abcrl.config import TrainRmConfig, to_yaml
 from abcrl.data import Example, load_corpus, truncation_length
 from abcrl.models import load_tokenizer
-from abcrl.stages.reporter import SilentReporter
+from abcrl.reporter import SilentReporter
 from abcrl.stages.reward_model_quality import fit_bag_of_words
 from abcrl.stages.sft import run_sft
 from abcrl.stages.supervised import ReadableTexts
@@ -52,12 +51,19 @@ def test_the_last_row_has_the_quality_under_its_names(tiny_runs):
         "eval/accuracy_truncated",
         "eval/naive_bayes_accuracy",
         "eval/naive_bayes_accuracy_truncated",
+        "eval/calibration_error",
+        "eval/calibration_error_truncated",
+        "eval/nll",
+        "eval/nll_truncated",
         "eval/cut_to",
         "eval/score_mean",
         "eval/score_std",
         "credit/texts",
         "credit/tokens",
         "credit/effective_tokens",
+        "credit/entropy",
+        "credit/punctuation_share",
+        "credit/punctuation_token_share",
         "credit/first_token_share",
         "credit/last_token_share",
         "credit/causal_share",
@@ -66,6 +72,7 @@ def test_the_last_row_has_the_quality_under_its_names(tiny_runs):
     assert 0 <= last["eval/accuracy"] <= 1
     assert last["eval/cut_to"] == 80
     assert 1 <= last["credit/effective_tokens"] <= last["credit/tokens"] <= 80
+    assert 0 <= last["credit/entropy"] <= math.log(80)
     assert last["credit/texts"] == 8
 
 
@@ -126,14 +133,9 @@ def test_naive_bayes_learns_from_the_training_texts_as_far_as_they_are_read(tiny
     assert bag.ratios["endoftext"] == bag.ratios["bad"] < 0 < bag.ratios["good"]
 
 
-def test_a_score_of_zero_counts_as_negative():
-    scores = torch.tensor([0.0, 0.0, 1e-9, -1e-9])
-    assert accuracy(scores, torch.tensor([False, True, True, False])) == 0.75
-
-
 def test_train_rm_prints_accuracy_beside_naive_bayes_and_the_spread_of_credit(tiny_runs, tmp_path):
     lines = train_and_print(tiny_runs.train_rm(tmp_path / "run"), tmp_path)
-    title, whole, cut, score, credit, model = lines
+    title, whole, cut, calibration, whole_error, cut_error, score, *credit, model = lines
     last = read_rows(tmp_path / "run", "metrics")[-1]
     of = {name: f"{last[f'eval/{name}']:.1%}" for name in ("accuracy", "naive_bayes_accuracy")}
     cut_of = {name: f"{last[f'eval/{name}_truncated']:.1%}" for name in of}
@@ -146,11 +148,29 @@ def test_train_rm_prints_accuracy_beside_naive_bayes_and_the_spread_of_credit(ti
         f"  {cut_of['accuracy']} (naive Bayes {cut_of['naive_bayes_accuracy']}) on texts cut to "
         f"10-22 tokens"
     )
+    assert calibration == "calibration of P(positive) = sigmoid(score):"
+    assert whole_error == (
+        f"  error {last['eval/calibration_error']:.1%}, NLL {last['eval/nll']:.2f} nats on texts "
+        f"of at most 80 tokens"
+    )
+    assert cut_error == (
+        f"  error {last['eval/calibration_error_truncated']:.1%}, "
+        f"NLL {last['eval/nll_truncated']:.2f} nats on texts cut to 10-22 tokens"
+    )
     assert score.startswith("score ")
-    for said in ["8 held-out texts", "effective tokens", "on the first", "on the last", "decide"]:
-        assert said in credit
+    part = {name.removeprefix("credit/"): value for name, value in last.items()}
+    assert credit == [
+        f"ABC credit over 8 held-out texts of {part['tokens']:.0f} tokens:",
+        f"  {part['effective_tokens']:.1f} effective tokens, entropy {part['entropy']:.2f} nats",
+        f"  {part['first_token_share']:.1%} on the first token, {part['last_token_share']:.1%} on "
+        f"the last",
+        f"  {part['punctuation_share']:.1%} on punctuation, which is "
+        f"{part['punctuation_token_share']:.1%} of the tokens",
+        f"  {part['causal_share']:.1%} on the words that truly decide, which are "
+        f"{part['causal_token_share']:.1%} of the tokens",
+    ]
     assert model == f"model in {tmp_path / 'run' / 'final'}"
-    assert max(map(len, lines[:4])) <= 80
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_texts_are_called_complete_where_all_of_them_fit(tiny_runs, tmp_path):

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abcrl.config import CompareConfig, InputError, SftConfig, load_config, to_yaml
 from abcrl.models import encode_plain, load_tokenizer
+from abcrl.reporter import SilentReporter
 from abcrl.stages.plan import require_inputs
-from abcrl.stages.reporter import SilentReporter
 from abcrl.stages.sft import run_sft
 
 LLAMA = {

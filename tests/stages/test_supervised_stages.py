@@ -25,9 +25,9 @@ from abcrl.config import (
 )
 from abcrl.data import Example, load_corpus
 from abcrl.models import RewardModel, encode_plain
+from abcrl.reporter import SilentReporter
 from abcrl.stages import sft as sft_stage
 from abcrl.stages import train_rm as train_rm_stage
-from abcrl.stages.reporter import SilentReporter
 from abcrl.stages.sft import run_sft
 from abcrl.stages.supervised import Features, ReadableTexts, TextDataset, pad_right
 from abcrl.stages.train_rm import run_train_rm

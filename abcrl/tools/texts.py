@@ -1,0 +1,64 @@
+"""Texts read as responses: what measures credit without a policy that writes any."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from abcrl.data import Example
+from abcrl.models import bos_prefix, encode_batch, tokens_in_spans
+from abcrl.rl.responses import Responses
+
+Spans = Callable[[str], list[tuple[int, int]]]
+
+
+class ReadTexts(NamedTuple):
+    """Texts as prompts of one token and the responses that follow it."""
+
+    examples: Sequence[Example]
+    ids: list[list[int]]
+    """BOS where the tokenizer begins with it, the text, EOS unless the text was cut."""
+    prefix: int
+    """Tokens before the text: 1 with BOS, else 0. The first token is the prompt in any case."""
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[slice, Responses]]:
+        """Yields the texts in their order, and which they are."""
+        for start in range(0, len(self.ids), size):
+            rows = slice(start, min(start + size, len(self.ids)))
+            yield rows, as_responses(self.ids[rows], device)
+
+    def tokens_on(self, spans: Spans, tokenizer: PreTrainedTokenizerBase) -> list[list[bool]]:
+        """Returns for each response token of each text whether it is in one of the text's spans."""
+        marked = []
+        for example, ids in zip(self.examples, self.ids, strict=True):
+            inside = tokens_in_spans(tokenizer, example.text, spans(example.text))
+            inside = [*[False] * self.prefix, *inside, False]
+            marked.append(inside[1 : len(ids)])
+        return marked
+
+
+def read_texts(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> ReadTexts:
+    """Returns texts in a tokenizer's tokens, at most `max_length` of them each."""
+    prefix = bos_prefix(tokenizer)
+    plain = encode_batch(tokenizer, [example.text for example in examples])
+    whole = [[*prefix, *ids, tokenizer.eos_token_id] for ids in plain]
+    return ReadTexts(examples, [ids[:max_length] for ids in whole], len(prefix))
+
+
+def as_responses(rows: Sequence[Sequence[int]], device: torch.device) -> Responses:
+    """Returns rows of one token and more: the first is the prompt, the rest the response."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[row[0]] * (width - len(row))] for row in rows])
+    mask = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+    mask = mask.to(device)
+    return Responses(ids.to(device), mask, mask[:, 1:])
+
+
+def as_mask(rows: Sequence[Sequence[bool]], width: int) -> Bool[Tensor, "B R"]:
+    """Returns rows of any lengths as one tensor, False where they have ended."""
+    return torch.tensor([[*row, *[False] * (width - len(row))] for row in rows])
