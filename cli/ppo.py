@@ -40,7 +40,8 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
             metavar="MODE",
             help="How the score is spread: abc (reward model's attention), rlhf (all on the last "
             "token), uniform, abc-d (policy's attention, averaged), abc-d2 (policy's attention at "
-            "the last token). [default: abc]",
+            "the last token), red (differences of the scores of prefixes); controls of abc: "
+            "shuffled, swapped, position, random. [default: abc]",
         ),
     ] = None,
     beta: Annotated[

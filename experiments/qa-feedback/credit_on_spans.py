@@ -34,6 +34,8 @@ from abcrl.models import load_reward_model, tokens_in_spans
 MODES: Final = ("abc", "uniform", "rlhf", "position", "shuffled", "random")
 ANY: Final = "any of them"
 RESAMPLES: Final = 10_000
+MIN_ANSWERS: Final = 10
+"""A type of error that fewer answers have is not reported: its interval would mean nothing."""
 
 
 class Share(NamedTuple):
@@ -190,6 +192,9 @@ def credit_table(reader: Reader, rows: Sequence[Row], modes: Sequence[str]) -> I
     yield f"{header}  {'mode':9} {'credit':>7}  credit / tokens"
     for kind, tokens in marked.items():
         some = tokens.any(-1)
+        if kind != ANY and some.sum() < MIN_ANSWERS:
+            yield f"{kind:16} {int(some.sum()):7} too few"
+            continue
         of_tokens = (tokens.sum(-1) / mask.sum(-1))[some].double().numpy()
         for mode in modes:
             weights = assign_token_scores(mode, evidence, scores, 1.0).credit.weights

@@ -7,7 +7,7 @@ import pytest
 import abcrl as package
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
-COMMANDS = ["sft", "train-rm", "ppo", "compare"]
+COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit"]
 FLAGS = {
     "sft": ["--model", "--dataset", "--output", "--epochs", "--seed"],
     "train-rm": ["--model", "--dataset", "--objective", "--output", "--epochs", "--seed"],
@@ -22,6 +22,7 @@ FLAGS = {
         "--output",
     ],
     "compare": ["--modes", "--seeds", "--jobs", "--output", "--retry-failed"],
+    "credit": ["--reward-model", "--policy", "--dataset", "--modes", "--texts", "--output"],
 }
 
 # Runs everything that only reads in one process, then looks at what that imported.
@@ -32,8 +33,9 @@ from importlib.metadata import entry_points
 app = script.load()
 heavy = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "scipy", "numpy"}
 calls = [["--help"], ["--version"], ["sft", "--output", "x", "--dry-run"], ["compare", "--dry-run"],
-         ["ppo", "--beta", "1.5"], ["sft", "--config", "absent.yaml"]]
-calls += [[command, "--help"] for command in ("sft", "train-rm", "ppo", "compare")]
+         ["credit", "--reward-model", "a/b", "--dry-run"], ["ppo", "--beta", "1.5"],
+         ["sft", "--config", "absent.yaml"]]
+calls += [[command, "--help"] for command in ("sft", "train-rm", "ppo", "compare", "credit")]
 for call in calls:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         app(call)
@@ -75,7 +77,7 @@ def test_looking_imports_nothing_heavy():
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
     )
     lines = answer.stdout.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 12
     assert [line for line in lines if not line.endswith(" []")] == []
 
 

@@ -10,8 +10,6 @@ from abcrl.rl.responses import Responses
 from abcrl.rl.rollout import Rollout, collect_rollout
 from abcrl.rl.sampling import SharedDraws, sample_responses
 
-EOS = 0
-
 
 def with_mode(settings: PpoSettings, mode: str, **options: object) -> PpoSettings:
     return PpoSettings.model_validate(
@@ -45,5 +43,5 @@ def sample(actors: Actors, prompts: list[Prompt], settings: PpoSettings) -> Resp
         prompts,
         SharedDraws(settings.response, seed=3, stream="response"),
         settings.response,
-        eos_token_id=EOS,
+        eos_token_id=actors.eos_token_id,
     )

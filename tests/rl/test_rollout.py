@@ -17,9 +17,10 @@ from abcrl.rl.kl import token_kl
 from abcrl.rl.metrics import rollout_metrics
 from abcrl.rl.rollout import evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
-from tests.rl.rollouts import EOS, collect, sample, with_mode
+from tests.rl.rollouts import collect, sample, with_mode
 
 MakeActors = Callable[..., Actors]
+EOS = 0
 
 
 @pytest.mark.parametrize("mode", list(RewardMode))

@@ -15,26 +15,14 @@ from abcrl.config import InputError, PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.models import continue_prompt, make_render, read_responses
 from abcrl.rl.actors import Actors
-from abcrl.rl.responses import Responses
-from abcrl.rl.sampling import SharedDraws, sample_responses
 from abcrl.rl.scoring import Scorer
 from tests.models.tokenizer_families import tokenizer_of
+from tests.rl.rollouts import sample
 
 MakeActors = Callable[..., Actors]
 BuildModel = Callable[..., PreTrainedModel]
-EOS = 0
 ATTENTION = frozenset({"reward_attention"})
 PREFIXES = frozenset({"prefix_scores"})
-
-
-def sample(actors: Actors, prompts: list[Prompt], settings: PpoSettings) -> Responses:
-    return sample_responses(
-        actors.policy.model,
-        prompts,
-        SharedDraws(settings.response, seed=3, stream="response"),
-        settings.response,
-        eos_token_id=actors.eos_token_id,
-    )
 
 
 def eagerly(actors: Actors, ids: list[int]) -> tuple[Tensor, Tensor]:
