@@ -3,9 +3,8 @@
 Policy with value head, reward model, and the capture of attention rows from both.
 """
 
-from .attention import Capture, CaptureError, capture_attention
-from .attention_check import verify_capture
-from .byte_spans import DecodedResponse, decode_response, token_bytes
+from .attention.capture import Capture, CaptureError, capture_attention
+from .attention.check import verify_capture
 from .loading import (
     disable_dropout,
     embedding_rows,
@@ -15,9 +14,11 @@ from .loading import (
 )
 from .policy import PolicyOutput, PolicyWithValueHead, response_logits
 from .positions import context_length, last_positions, position_ids
-from .reward_loading import load_reward_model
-from .reward_model import RewardModel, RewardOutput
-from .reward_text import (
+from .reward.loading import load_reward_model
+from .reward.model import RewardModel, RewardOutput
+from .scratch import build_causal_lm, require_buildable
+from .text.byte_spans import DecodedResponse, decode_response, token_bytes
+from .text.reward_text import (
     Reading,
     RewardInputs,
     RewardText,
@@ -26,9 +27,8 @@ from .reward_text import (
     read_response,
     read_responses,
 )
-from .scratch import build_causal_lm, require_buildable
-from .templates import make_render
-from .tokenizers import (
+from .text.templates import make_render
+from .text.tokenizers import (
     add_pad_token,
     bos_prefix,
     encode_batch,

@@ -18,7 +18,7 @@ from abcrl.config import InputError
 from abcrl.config.paths import require_model_folder
 from abcrl.hub import locate
 
-from .tokenizers import add_pad_token, load_tokenizer
+from .text.tokenizers import add_pad_token, load_tokenizer
 
 LOADING_ERRORS = (
     OSError,

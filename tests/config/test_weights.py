@@ -10,7 +10,7 @@ import torch
 from abcrl.config import InputError
 from abcrl.config.paths import require_model_folder
 from abcrl.config.weights import WEIGHT_FILES, find_weights, holds_value_head
-from tests.models.value_heads import FORMATS, save_weights
+from tests.models.reward.value_heads import FORMATS, save_weights
 
 TRUNK = {"transformer.wte.weight": torch.zeros(3, 2), "lm_head.weight": torch.zeros(3, 2)}
 WITH = [

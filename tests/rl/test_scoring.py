@@ -16,7 +16,7 @@ from abcrl.data import Prompt
 from abcrl.models import continue_prompt, make_render, read_responses
 from abcrl.rl.actors import Actors
 from abcrl.rl.scoring import Scorer
-from tests.models.tokenizer_families import tokenizer_of
+from tests.models.text.tokenizer_families import tokenizer_of
 from tests.rl.rollouts import sample
 
 MakeActors = Callable[..., Actors]

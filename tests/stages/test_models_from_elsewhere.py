@@ -13,7 +13,7 @@ from abcrl.models import CaptureError, embedding_rows, load_reward_model
 from abcrl.reporter import SilentReporter
 from abcrl.stages.ppo import run_ppo
 from abcrl.stages.train_rm import run_train_rm
-from tests.models.value_heads import save_model, weights_of
+from tests.models.reward.value_heads import save_model, weights_of
 
 
 def foreign_policy(tiny_runs, folder: Path, *, rows: int | None = None) -> Path:

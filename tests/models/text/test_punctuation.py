@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from abcrl.models import encode_plain, punctuation_ids, train_tokenizer
-from tests.models.tokenizer_families import CORPUS, FAMILIES, tokenizer_of
+from tests.models.text.tokenizer_families import CORPUS, FAMILIES, tokenizer_of
 
 TRAINED = sorted(set(FAMILIES) - {"gpt2"})
 

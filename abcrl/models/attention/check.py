@@ -15,8 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from .attention import capture_attention
-from .attention_layers import (
+from abcrl.models.positions import position_ids
+
+from .capture import capture_attention
+from .layers import (
     WHAT_TO_DO,
     CaptureError,
     attention_config,
@@ -24,7 +26,6 @@ from .attention_layers import (
     cannot_capture,
     model_type,
 )
-from .positions import position_ids
 
 _Args = tuple[Any, ...]
 _Kwargs = dict[str, Any]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abcrl.config import InputError
+from abcrl.models.attention.capture import capture_attention
+from abcrl.models.attention.check import verify_capture
+from abcrl.models.positions import last_positions, position_ids
 
-from .attention import capture_attention
-from .attention_check import verify_capture
-from .positions import last_positions, position_ids
-from .reward_head import head_of
+from .head import head_of
 
 # How far a prefix and the same tokens alone may be apart, as a share of the largest score of a
 # prefix. Measured in eight architectures of 4 and 24 layers, at the scale of their initialisation

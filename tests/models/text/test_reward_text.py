@@ -20,7 +20,7 @@ from abcrl.models import (
     read_response,
     read_responses,
 )
-from tests.models.tokenizer_families import byte_level, tokenizer_of
+from tests.models.text.tokenizer_families import byte_level, tokenizer_of
 
 # un|happy| end|EOS behind the prompt "So:".
 UNHAPPY = DecodedResponse("So:", "unhappy end", (0, 2, 7, 11, 11), ended=True)

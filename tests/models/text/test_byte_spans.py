@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
 from abcrl.models import decode_response, encode_plain, token_bytes
-from tests.models.tokenizer_families import CORPUS, FAMILIES, TEXTS, ids_of, tokenizer_of
+from tests.models.text.tokenizer_families import CORPUS, FAMILIES, TEXTS, ids_of, tokenizer_of
 
 some = settings(max_examples=60)
 
@@ -218,7 +218,7 @@ def test_the_slow_way_agrees_with_the_vocabulary(family, text, monkeypatch):
     tokenizer = tokenizer_of(family)
     ids = [*encode_plain(tokenizer, text), tokenizer.eos_token_id]
     fast = token_bytes(tokenizer, ids)
-    monkeypatch.setattr("abcrl.models.byte_spans._from_vocabulary", lambda *_: None)
+    monkeypatch.setattr("abcrl.models.text.byte_spans._from_vocabulary", lambda *_: None)
     slow = token_bytes(tokenizer, ids)
     assert b"".join(slow) == b"".join(fast)
     # They may differ only inside of characters that several ids make.

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import InputError
 from abcrl.models import RewardModel, embedding_rows, load_causal_lm, load_reward_model
-from tests.models.value_heads import (
+from tests.models.reward.value_heads import (
     FORMATS,
     WIDTH,
     draw,

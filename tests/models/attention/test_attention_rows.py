@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from abcrl.models.attention_rows import Capture
+from abcrl.models.attention.rows import Capture
 
 
 @st.composite

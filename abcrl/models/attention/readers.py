@@ -25,8 +25,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .attention_layers import WHAT_TO_DO, CaptureError, attention_config, cannot_capture
-from .attention_rows import Capture
+from .layers import WHAT_TO_DO, CaptureError, attention_config, cannot_capture
+from .rows import Capture
 
 _NAME = "abcrl_capture"
 _WATCH = "_abcrl_watch"

@@ -16,7 +16,7 @@ from abcrl.models import (
     read_response,
     read_responses,
 )
-from tests.models.tokenizer_families import tokenizer_of
+from tests.models.text.tokenizer_families import tokenizer_of
 
 CHAT = (
     "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>\n"

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.models import encode_plain, load_tokenizer, train_tokenizer
 
-SHARED = Path(os.environ.get("ABCRL_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("ABCRL_SHARED", Path(__file__).parents[4] / "shared"))
 GPT2 = SHARED / "data" / "gpt2_tokenizer"
 CORPUS = [
     "The plot was good, and the acting was not. A naïve café, don't you think?",

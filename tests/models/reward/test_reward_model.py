@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from abcrl.config import InputError
 from abcrl.models import RewardModel, last_positions, position_ids
-from tests.models.attention_cases import eager_attention, eager_maps, rows_of
+from tests.models.attention.attention_cases import eager_attention, eager_maps, rows_of
 
 BuildModel = Callable[..., PreTrainedModel]
 

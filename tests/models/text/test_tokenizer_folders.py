@@ -8,14 +8,14 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
-from abcrl.models.tokenizers import (
+from abcrl.models.text.tokenizers import (
     add_pad_token,
     bos_prefix,
     encode_plain,
     load_tokenizer,
 )
 
-GPT2 = Path(__file__).parents[3] / "shared" / "data" / "gpt2_tokenizer"
+GPT2 = Path(__file__).parents[4] / "shared" / "data" / "gpt2_tokenizer"
 TEXTS = ["The plot was good, and the acting was not. "] * 3
 
 

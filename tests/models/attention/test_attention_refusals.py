@@ -10,7 +10,14 @@ from transformers.masking_utils import sdpa_mask
 
 from abcrl.config import InputError
 from abcrl.models import CaptureError, RewardModel, capture_attention, last_positions
-from tests.models.attention_cases import CASES, WIDTH, BuildModel, ragged_batch, run, state_of
+from tests.models.attention.attention_cases import (
+    CASES,
+    WIDTH,
+    BuildModel,
+    ragged_batch,
+    run,
+    state_of,
+)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from .attention_layers import CaptureError, attention_module, cannot_capture, check_heads
-from .attention_readers import reader_of
-from .attention_rows import Capture
+from .layers import CaptureError, attention_module, cannot_capture, check_heads
+from .readers import reader_of
+from .rows import Capture
 
 __all__ = ["Capture", "CaptureError", "capture_attention"]
 

@@ -14,9 +14,9 @@ from abcrl.models import (
     capture_attention,
     last_positions,
 )
-from abcrl.models.attention_layers import attention_module
-from abcrl.models.attention_readers import reader_of
-from tests.models.attention_cases import (
+from abcrl.models.attention.layers import attention_module
+from abcrl.models.attention.readers import reader_of
+from tests.models.attention.attention_cases import (
     CASES,
     WIDTH,
     BuildModel,

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from abcrl import hub
 from abcrl.config import InputError
 from abcrl.models import RewardModel, load_reward_model
-from tests.models.attention_cases import eager_maps
-from tests.models.value_heads import FORMATS, draw, heads, save_model, weights_of
+from tests.models.attention.attention_cases import eager_maps
+from tests.models.reward.value_heads import FORMATS, draw, heads, save_model, weights_of
 
 BuildModel = Callable[..., PreTrainedModel]
 SaveModel = Callable[..., str]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abcrl.config import InputError
-from abcrl.models.reward_labels import positive_index
+from abcrl.models.reward.labels import positive_index
 
 TOLD = [
     ("negative", "positive"),

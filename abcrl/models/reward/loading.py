@@ -14,11 +14,11 @@ from abcrl.config import InputError
 from abcrl.config.paths import require_model_folder
 from abcrl.config.weights import WEIGHT_FILES, holds_value_head
 from abcrl.hub import locate
+from abcrl.models.loading import LOADING_ERRORS, first_line, incomplete, load_pretrained
+from abcrl.models.text.tokenizers import load_tokenizer
 
-from .loading import LOADING_ERRORS, first_line, incomplete, load_pretrained
-from .reward_model import RewardModel
-from .reward_value_head import load_value_head_model
-from .tokenizers import load_tokenizer
+from .model import RewardModel
+from .value_head import load_value_head_model
 
 
 def load_reward_model(
@@ -32,7 +32,7 @@ def load_reward_model(
     """Returns a reward model in float32, frozen, and its tokenizer.
 
     What it is, is told from its weights: with a `v_head` it is a backbone with a value head
-    (`reward_value_head`), without one a sequence classifier.
+    (`value_head`), without one a sequence classifier.
 
     Args:
         reference: Local folder or Hub id.

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from abcrl.config import InputError
 
-from .reward_labels import positive_index
+from .labels import positive_index
 
 
 @dataclass(frozen=True)

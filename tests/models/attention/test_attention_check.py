@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import peft
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from abcrl.models import CaptureError, last_positions
-from abcrl.models import attention_rows as arithmetic
-from abcrl.models.attention_check import verify_capture
-from tests.models.attention_cases import (
+from abcrl.models.attention import rows as arithmetic
+from abcrl.models.attention.check import verify_capture
+from tests.models.attention.attention_cases import (
     CASES,
     READERS,
     WIDTH,
@@ -107,7 +108,6 @@ def test_a_classifier_without_a_padding_token_is_verified(tiny_classifier: Build
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_a_model_that_peft_has_wrapped_is_verified(tiny_classifier: BuildModel):
-    peft: Any = pytest.importorskip("peft")
     model = CASES["llama"].build(tiny_classifier, pad_token_id=None)
     lora = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
     wrapped = peft.get_peft_model(model, lora).eval()
@@ -218,7 +218,7 @@ def test_attentions_can_be_asked_for_afterwards(tiny_causal_lm: BuildModel):
 
 
 def test_eager_falcon_still_adds_its_alibi_twice(tiny_causal_lm: BuildModel):
-    # When this fails, transformers has mended it: attention_check._without_alibi can go.
+    # When this fails, transformers has mended it: check._without_alibi can go.
     model = CASES["falcon alibi"].build(tiny_causal_lm)
     ids, mask, _ = full_batch()
     twice: Any = CASES["falcon alibi"].build(tiny_causal_lm)

@@ -12,7 +12,7 @@ from transformers.masking_utils import flash_attention_mask, sdpa_mask
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
 from abcrl.models import CaptureError, capture_attention, last_positions
-from tests.models.attention_cases import (
+from tests.models.attention.attention_cases import (
     CASES,
     READERS,
     WIDTH,

@@ -1,16 +1,16 @@
 """What the capture leaves alone: other modules, the model afterwards, other captures, gradients."""
 
 import contextlib
-from typing import Any
 
+import peft
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from abcrl.models import capture_attention, disable_dropout, last_positions, position_ids
-from abcrl.models.attention_layers import attention_module
-from tests.models.attention_cases import (
+from abcrl.models.attention.layers import attention_module
+from tests.models.attention.attention_cases import (
     CASES,
     READERS,
     BuildModel,
@@ -202,7 +202,6 @@ TARGETS = {"llama": ["q_proj", "k_proj"], "falcon": ["query_key_value"], "gptj":
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize("name", READERS)
 def test_a_model_that_peft_has_wrapped_is_captured(tiny_causal_lm: BuildModel, name):
-    peft: Any = pytest.importorskip("peft")
     model = CASES[name].build(tiny_causal_lm)
     ids, mask = ragged_batch("right")
     last = last_positions(mask)[:, None]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.models.tokenizers import (
+from abcrl.models.text.tokenizers import (
     add_pad_token,
     bos_prefix,
     encode_batch,
@@ -20,7 +20,7 @@ from abcrl.models.tokenizers import (
     tokens_in_spans,
     train_tokenizer,
 )
-from tests.models.tokenizer_families import tokenizer_of
+from tests.models.text.tokenizer_families import tokenizer_of
 
 TEXTS = ["The plot was good, and the acting was not. "] * 3
 

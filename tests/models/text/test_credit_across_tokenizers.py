@@ -23,7 +23,7 @@ from abcrl.models import (
     read_response,
     read_responses,
 )
-from tests.models.tokenizer_families import FAMILIES, KNOWN_TEXTS, TEXTS, ids_of, tokenizer_of
+from tests.models.text.tokenizer_families import FAMILIES, KNOWN_TEXTS, TEXTS, ids_of, tokenizer_of
 
 some = settings(max_examples=15)
 every_pair = pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from abcrl.config import InputError
 from abcrl.models import RewardModel, last_positions
-from tests.models.attention_cases import ragged_batch
+from tests.models.attention.attention_cases import ragged_batch
 
 BuildModel = Callable[..., PreTrainedModel]
 

@@ -1,0 +1,1 @@
+"""The capture of attention rows, while a model runs its usual attention."""

@@ -1,0 +1,1 @@
+"""Reward models of every kind: where their head is, what it says, and how it is loaded."""
