@@ -1,5 +1,6 @@
 """`abcrl ppo`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,7 +54,27 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="PPO steps. [default: 150]")] = None,
+    checkpoint_interval: Annotated[
+        int | None,
+        typer.Option("--checkpoint-interval", help="PPO steps between checkpoints. [default: 20]"),
+    ] = None,
     output: OutputOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --output from its last checkpoint, with its configuration "
+            "unless --config is given; it ends as it would have ended, to the byte.",
+        ),
+    ] = False,
+    allow_inexact: Annotated[
+        bool,
+        typer.Option(
+            "--allow-inexact",
+            help="With --resume: go on on another machine or with other versions too, though the "
+            "last digits will differ.",
+        ),
+    ] = False,
     seed: SeedOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
@@ -69,7 +90,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
 
         resolved = resolve(
             PpoConfig,
-            file=config,
+            file=config or (_saved_config(output) if resume else None),
             assignments=assignments,
             data={"source": dataset, "text_column": text_column},
             flags={
@@ -78,6 +99,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
                 "reward.mode": reward,
                 "reward.beta": beta,
                 "steps": steps,
+                "checkpoint.interval": checkpoint_interval,
                 "run.output": output,
                 "run.seed": seed,
             },
@@ -88,8 +110,19 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         from .progress import ConsoleReporter
 
         with ConsoleReporter() as reporter:
-            result = run_ppo(resolved, reporter)
+            result = run_ppo(
+                resolved,
+                reporter,
+                resume=resume,
+                if_inexact="go on" if allow_inexact else "refuse",
+            )
         typer.echo(_describe(result))
+
+
+def _saved_config(output: str | None) -> Path | None:
+    """Returns what the run in a folder was configured with; None where there is none."""
+    file = None if output is None else Path(output).expanduser() / "config.yaml"
+    return file if file is not None and file.is_file() else None
 
 
 def _describe(result: "PpoResult") -> str:

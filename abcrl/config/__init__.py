@@ -1,11 +1,13 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
+from .checkpoint import CheckpointConfig, differing_settings
 from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
 from .credit import CreditConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
 from .errors import InputError, RunFailedError
 from .load import differing_keys, load_config, read_yaml, to_yaml, validate
-from .ppo import AlgorithmConfig, EvaluationConfig, PpoConfig, PpoSettings
+from .networks import LoraConfig, NetworksConfig
+from .ppo import AlgorithmConfig, EvaluationConfig, OptimizerConfig, PpoConfig, PpoSettings
 from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
 from .run import MachineConfig, RunConfig
 from .sft import SftConfig, SftSettings
@@ -16,6 +18,7 @@ from .training import ModelConfig, TrainingConfig, TruncationConfig
 __all__ = [
     "AlgorithmConfig",
     "ArmConfig",
+    "CheckpointConfig",
     "CompareConfig",
     "ContrastConfig",
     "CreditConfig",
@@ -23,8 +26,11 @@ __all__ = [
     "EvaluationConfig",
     "InputError",
     "KlConfig",
+    "LoraConfig",
     "MachineConfig",
     "ModelConfig",
+    "NetworksConfig",
+    "OptimizerConfig",
     "PpoConfig",
     "PpoSettings",
     "PromptConfig",
@@ -41,6 +47,7 @@ __all__ = [
     "TrainingConfig",
     "TruncationConfig",
     "differing_keys",
+    "differing_settings",
     "load_config",
     "parse_seeds",
     "read_yaml",

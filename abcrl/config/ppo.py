@@ -1,11 +1,13 @@
 """`abcrl ppo`: the algorithm's numbers and the command's root model."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .base import Group
+from .checkpoint import CheckpointConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
+from .networks import NetworksConfig
 from .paths import ModelReference
 from .reward import KlConfig, RewardConfig, ScoreConfig
 from .run import RunConfig
@@ -18,10 +20,13 @@ class AlgorithmConfig(Group):
     """Responses per PPO step."""
     mini_batch_size: Annotated[int, Field(ge=1)] = 1
     """Responses per optimizer step; must divide batch_size."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Responses per forward and backward pass, must divide mini_batch_size; null: all of them. A
+    matter of memory alone: the update is the same."""
     ppo_epochs: Annotated[int, Field(ge=1)] = 4
     """Passes over each batch of responses."""
     learning_rate: Annotated[float, Field(gt=0)] = 1.41e-5
-    """Learning rate of Adam, constant."""
+    """Learning rate of Adam, at its highest (see optimizer.schedule)."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount per token."""
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -44,7 +49,21 @@ class AlgorithmConfig(Group):
                 f"mini_batch_size must divide batch_size ({self.batch_size}), "
                 f"received {self.mini_batch_size}"
             )
+        if self.micro_batch_size and self.mini_batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size must divide mini_batch_size ({self.mini_batch_size}), "
+                f"received {self.micro_batch_size}"
+            )
         return self
+
+
+class OptimizerConfig(Group):
+    """Course of the learning rate; it changes from one PPO step to the next, not within one."""
+
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course after the warm-up; linear and cosine fall towards 0 at the end of the run."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """PPO steps over which the learning rate rises; must be below steps."""
 
 
 class EvaluationConfig(Group):
@@ -72,7 +91,19 @@ class PpoSettings(Group):
     score: ScoreConfig = ScoreConfig()
     kl: KlConfig = KlConfig()
     ppo: AlgorithmConfig = AlgorithmConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    networks: NetworksConfig = NetworksConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.optimizer.warmup_steps >= self.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps must be below steps ({self.steps}), received "
+                f"{self.optimizer.warmup_steps}"
+            )
+        return self
 
     def require_undiscounted(self) -> None:
         """Refuses a discount with a mode that spreads the score: the return would change.

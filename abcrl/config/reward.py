@@ -72,6 +72,8 @@ class RewardConfig(EvidenceConfig):
     """Share of the score that is spread; the rest stays on the last token. null: mode's default."""
     allow_discounting: bool = False
     """Permit ppo.gamma below 1 with a mode that spreads the score (the return then changes)."""
+    missing_eos_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Taken off the last token's reward where a response was cut at its cap, after spreading."""
 
     @model_validator(mode="after")
     def _beta_belongs_to_the_mode(self) -> "RewardConfig":
@@ -120,17 +122,39 @@ class ScoreConfig(ReadingConfig):
     center: Literal["sft", "none"] = "sft"
     """sft: subtract, once and for all, the mean score of SFT responses. none: as the paper."""
     center_samples: Annotated[int, Field(ge=1)] = 256
-    """Number of SFT responses that set the offset."""
+    """Number of SFT responses that set the offset, and the scale where it is theirs."""
+    scale: Literal["none", "sft", "running"] = "none"
+    """Divide by a standard deviation: of the SFT responses' scores, once and for all, or of all
+    scores of the run so far. none: as the paper."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Then clip to between minus and plus this; null: never."""
+
+    @model_validator(mode="after")
+    def _samples_have_a_deviation(self) -> "ScoreConfig":
+        if self.scale == "sft" and self.center_samples < 2:
+            raise ValueError(
+                f"center_samples must be at least 2 with scale sft, received {self.center_samples}"
+            )
+        return self
 
 
 class KlConfig(Group):
-    """The KL penalty in the token rewards (estimator k1, as the paper)."""
+    """What holds the policy near its reference, and near itself within one update."""
 
     coef: Annotated[float, Field(ge=0)] = 0.2
-    """Weight of the penalty, reward units per nat; the start value when adaptive."""
+    """Weight of the penalty in the token rewards (estimator k1, as the paper), reward units per
+    nat; the start value when adaptive."""
     controller: Literal["fixed", "adaptive"] = "adaptive"
     """Keep the coefficient, or steer the KL of a response towards the target."""
     target: Annotated[float, Field(gt=0)] = 6.0
     """Adaptive: nats per response to steer towards."""
     horizon: Annotated[int, Field(ge=1)] = 10_000
     """Adaptive: responses over which the coefficient may change by up to 20 %."""
+    loss: Literal["none", "k2", "exact"] = "none"
+    """A loss term beside the penalty, from the sampled tokens (k2) or the whole vocabulary (exact,
+    a forward pass of the reference more). none: as the paper."""
+    loss_coef: Annotated[float, Field(gt=0)] = 0.1
+    """k2 | exact: weight of the loss term."""
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    """No further epoch on a batch once the mean policy/approx_kl of one is above this, nats per
+    token; null: always all epochs."""

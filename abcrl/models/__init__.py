@@ -3,6 +3,7 @@
 Policy with value head, reward model, and the capture of attention rows from both.
 """
 
+from .adapters import adapters_off, add_adapters, merged_weights
 from .attention.capture import Capture, CaptureError, capture_attention
 from .attention.check import verify_capture
 from .loading import (
@@ -12,8 +13,15 @@ from .loading import (
     load_causal_lm,
     new_classifier,
 )
-from .policy import PolicyOutput, PolicyWithValueHead, response_logits
+from .policy import (
+    PolicyOutput,
+    PolicyWithValueHead,
+    ValueModel,
+    response_logits,
+    save_policy,
+)
 from .positions import context_length, last_positions, position_ids
+from .precision import compute_in_bf16, require_bf16
 from .reward.loading import load_reward_model
 from .reward.model import RewardModel, RewardOutput
 from .scratch import build_causal_lm, require_buildable
@@ -52,11 +60,15 @@ __all__ = [
     "RewardModel",
     "RewardOutput",
     "RewardText",
+    "ValueModel",
+    "adapters_off",
+    "add_adapters",
     "add_pad_token",
     "bos_prefix",
     "build_causal_lm",
     "byte_overlap",
     "capture_attention",
+    "compute_in_bf16",
     "context_length",
     "continue_prompt",
     "decode_response",
@@ -70,13 +82,16 @@ __all__ = [
     "load_reward_model",
     "load_tokenizer",
     "make_render",
+    "merged_weights",
     "new_classifier",
     "position_ids",
     "punctuation_ids",
     "read_response",
     "read_responses",
+    "require_bf16",
     "require_buildable",
     "response_logits",
+    "save_policy",
     "shares_ids",
     "token_bytes",
     "tokenizer_identity",

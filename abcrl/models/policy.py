@@ -1,13 +1,19 @@
-"""The policy: a causal language model with a value head on its shared trunk."""
+"""The policy: a causal language model and a value function, on its trunk or one of its own."""
 
-from typing import NamedTuple
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors.torch import save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .adapters import merged_weights
 from .positions import position_ids
+from .reward.head import head_of
+from .reward.model import RewardModel
 
 
 class PolicyOutput(NamedTuple):
@@ -22,26 +28,33 @@ class PolicyOutput(NamedTuple):
 
 
 class PolicyWithValueHead(nn.Module):
-    """A causal language model and a linear value head on the last hidden state.
+    """A causal language model, and a value head on the last hidden state of a trunk.
 
     Attributes:
         model: The language model; what is saved and sampled from.
-        value_head: Linear(hidden size, 1).
+        value_head: Hidden state to value; Linear(hidden size, 1) unless a value trunk came with
+            another.
+        value_trunk: The trunk that the value head reads; None: the language model's own.
     """
 
-    def __init__(self, model: PreTrainedModel, *, seed: int) -> None:
-        """Adds a value head, initialised from its own seed and not from the global generator."""
+    def __init__(
+        self, model: PreTrainedModel, *, seed: int, value: "ValueModel | None" = None
+    ) -> None:
+        """Adds a value head, initialised from its own seed and not from the global generator.
+
+        Args:
+            model: The language model.
+            seed: Decides the value head, unless `value` brings one.
+            value: A separate value model; None: the value head is on the language model's trunk.
+        """
         super().__init__()
         self.model = model
-        width = model.get_output_embeddings().weight.shape[1]
-        # On meta first: nn.Linear would draw its weights from the global generator.
-        self.value_head = nn.Linear(width, 1, device="meta").to_empty(device=model.device)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            bound = width**-0.5  # nn.Linear's own default, as the paper's value head
-            for parameter in self.value_head.parameters():
-                draw = torch.rand(parameter.shape, generator=generator) * 2 - 1
-                parameter.copy_(draw * bound)
+        self.value_trunk = None if value is None else value.trunk
+        if value is None or value.head is None:
+            width = model.get_output_embeddings().weight.shape[1]
+            self.value_head: nn.Module = _new_head(width, seed).to(model.device)
+        else:
+            self.value_head = value.head
 
     def forward(
         self,
@@ -51,8 +64,60 @@ class PolicyWithValueHead(nn.Module):
     ) -> PolicyOutput:
         """Returns logits and values for the last `response_width` tokens of each sequence."""
         logits, hidden = response_logits(self.model, input_ids, attention_mask, response_width)
-        values = self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)
+        if self.value_trunk is not None:
+            states: Tensor = self.value_trunk(
+                input_ids=input_ids,
+                attention_mask=attention_mask.long(),
+                position_ids=position_ids(attention_mask),
+                use_cache=False,
+            ).last_hidden_state
+            hidden = states[:, -response_width - 1 : -1]
+        values = self.value_head(hidden.to(next(self.value_head.parameters()).dtype)).squeeze(-1)
         return PolicyOutput(logits, values.float())
+
+
+class ValueModel(NamedTuple):
+    """What a separate value function starts as."""
+
+    trunk: PreTrainedModel
+    head: nn.Module | None
+    """None: a new one."""
+
+    @classmethod
+    def from_policy(cls, model: PreTrainedModel) -> "ValueModel":
+        """Returns a copy of the policy's trunk, to which a new head belongs."""
+        trunk: Any = copy.deepcopy(model.base_model)
+        return cls(trunk.requires_grad_(True), None)
+
+    @classmethod
+    def from_reward_model(
+        cls, reward_model: RewardModel, positive_label: str | int | None
+    ) -> "ValueModel":
+        """Returns a copy of trunk and head: the value of a prefix is its score at first.
+
+        As Huang et al. 2024 (arXiv 2403.17031) initialise theirs. Of two labels, one linear layer
+        holds the difference of the logits that is the score.
+        """
+        network = reward_model.model
+        score = head_of(network, positive_label)
+        head: Any = copy.deepcopy(score.module)
+        if score.positive is not None:
+            head = _difference(head, score.positive)
+        trunk = copy.deepcopy(network.base_model)
+        if hasattr(trunk, "v_head"):  # the backbone of that kind is its own base model
+            del trunk.v_head
+        return cls(trunk.requires_grad_(True), head.requires_grad_(True))
+
+
+def save_policy(policy: PolicyWithValueHead, folder: Path) -> None:
+    """Saves the language model as from_pretrained reads it, adapters merged; its value beside it.
+
+    `value_head.safetensors` is the head; `value_trunk.safetensors` its trunk, where it has one.
+    """
+    policy.model.save_pretrained(folder, state_dict=merged_weights(policy.model))
+    save_model(policy.value_head, str(folder / "value_head.safetensors"))
+    if policy.value_trunk is not None:
+        save_model(policy.value_trunk, str(folder / "value_trunk.safetensors"))
 
 
 def response_logits(
@@ -88,3 +153,25 @@ def response_logits(
     finally:
         hook.remove()
     return output.logits, seen[-1]
+
+
+def _new_head(width: int, seed: int) -> nn.Linear:
+    # On meta first: nn.Linear would draw its weights from the global generator.
+    head = nn.Linear(width, 1, device="meta").to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        bound = width**-0.5  # nn.Linear's own default, as the paper's value head
+        for parameter in head.parameters():
+            parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+    return head
+
+
+def _difference(head: nn.Module, positive: int) -> nn.Linear:
+    """Returns one number for two logits: logit(positive) - logit(other)."""
+    linear: Any = head
+    new = nn.Linear(linear.weight.shape[1], 1, bias=linear.bias is not None, device="meta")
+    good, other = slice(positive, positive + 1), slice(1 - positive, 2 - positive)
+    logits = linear.state_dict()
+    differences = {name: logits[name][good] - logits[name][other] for name in logits}
+    new.load_state_dict(differences, assign=True)
+    return new

@@ -1,5 +1,7 @@
 """The networks of a PPO run: loaded, checked against each other, made ready."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -11,12 +13,17 @@ from abcrl.config import InputError, PpoConfig, stream_seed
 from abcrl.models import (
     PolicyWithValueHead,
     RewardModel,
+    ValueModel,
+    adapters_off,
+    add_adapters,
     bos_prefix,
+    compute_in_bf16,
     context_length,
     disable_dropout,
     embedding_rows,
     load_causal_lm,
     punctuation_ids,
+    require_bf16,
 )
 
 from .scoring import Scorer, load_scorer
@@ -28,29 +35,42 @@ class Actors:
 
     Attributes:
         policy: The model being trained, with its value head; in eval mode.
-        ref_policy: The frozen SFT model.
+        ref_policy: The frozen SFT model; None: the policy with its adapters switched off.
         scorer: The frozen reward model.
         eos_token_id: The token that ends a response.
         punctuation_ids: Ids of the policy's vocabulary that stand for punctuation alone.
     """
 
     policy: PolicyWithValueHead
-    ref_policy: PreTrainedModel
+    ref_policy: PreTrainedModel | None
     scorer: Scorer
     eos_token_id: int
     punctuation_ids: Int[Tensor, " ids"] = field(
         default_factory=lambda: torch.zeros(0, dtype=torch.long)
     )
 
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """Yields the reference, for passes without gradient."""
+        if self.ref_policy is not None:
+            yield self.ref_policy
+        else:
+            with adapters_off(self.policy.model):
+                yield self.policy.model
+
 
 def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTrainedTokenizerBase]:
     """Returns policy, reference and reward model on the device, in eval mode, without dropout.
 
     Raises:
-        InputError: One of them cannot be loaded, or they do not fit together.
+        InputError: One of them cannot be loaded, or they do not fit together or to the device.
     """
+    if config.networks.precision == "bf16":
+        require_bf16(device, "networks.precision")
     model, tokenizer = load_causal_lm(config.policy, "policy")
-    reference, _ = load_causal_lm(config.policy, "policy")
+    reference = None
+    if config.networks.lora is None:
+        reference, _ = load_causal_lm(config.policy, "policy")
     scorer = load_scorer(config.reward_model, tokenizer, config.reward, config.score)
     readers = {"policy": model}
     if scorer.read is None:
@@ -58,14 +78,72 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
         _require_readable_ids(model, scorer.reward_model)
     for key, reader in readers.items():
         _require_context(config, reader, key, len(bos_prefix(tokenizer)))
-    seed = stream_seed(config.run.seed, "value-head")
-    policy = PolicyWithValueHead(model, seed=seed).to(device).eval()
-    for network in (policy, reference):
-        disable_dropout(network)
-    nn.Module.to(reference, device).eval().requires_grad_(False)
+    policy = build_policy(config, model, scorer).to(device).eval()
+    if reference is not None:
+        nn.Module.to(prepare_reference(config, reference), device)
     scorer.reward_model.to(device)
     punctuation = torch.tensor(punctuation_ids(tokenizer), dtype=torch.long, device=device)
     return Actors(policy, reference, scorer, tokenizer.eos_token_id, punctuation), tokenizer
+
+
+def build_policy(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> PolicyWithValueHead:
+    """Returns the policy with its value function, as `config.networks` asks for it, no dropout.
+
+    Args:
+        config: The run's configuration.
+        model: The SFT model; it becomes part of the policy.
+        scorer: The reward model, which a separate value model may start from.
+
+    Raises:
+        InputError: Adapters or value model cannot be had of these models.
+    """
+    networks, seed = config.networks, config.run.seed
+    value = _value_model(config, model, scorer) if networks.value_model == "separate" else None
+    if networks.lora is not None:
+        add_adapters(model, networks.lora, seed=stream_seed(seed, "lora"))
+    policy = PolicyWithValueHead(model, seed=stream_seed(seed, "value-head"), value=value)
+    disable_dropout(policy)
+    for trunk in (policy.model, policy.value_trunk):
+        if trunk is None:
+            continue
+        if networks.gradient_checkpointing:
+            _checkpoint_gradients(trunk)
+        if networks.precision == "bf16":
+            compute_in_bf16(trunk)
+    return policy
+
+
+def prepare_reference(config: PpoConfig, reference: PreTrainedModel) -> PreTrainedModel:
+    """Returns the reference frozen, in eval mode, without dropout, in the policy's precision."""
+    disable_dropout(reference)
+    if config.networks.precision == "bf16":
+        compute_in_bf16(reference)
+    nn.Module.eval(reference).requires_grad_(False)
+    return reference
+
+
+def _value_model(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> ValueModel:
+    if config.networks.value_init == "policy":
+        return ValueModel.from_policy(model)
+    if scorer.read is not None:
+        raise InputError(
+            "networks.value_init: must be policy where the reward model has another tokenizer or a "
+            "template, because a value model reads the policy's own tokens, received reward_model; "
+            "choose policy"
+        )
+    return ValueModel.from_reward_model(scorer.reward_model, config.score.positive_label)
+
+
+def _checkpoint_gradients(trunk: PreTrainedModel) -> None:
+    if not trunk.supports_gradient_checkpointing:
+        raise InputError(
+            f"networks.gradient_checkpointing: must be false for model type "
+            f"{trunk.config.model_type!r}, which does not support it, received true; remove it"
+        )
+    # The name in newer versions of transformers, where the older one warns.
+    newer = getattr(trunk, "activation_checkpointing_enable", None)
+    enable = trunk.gradient_checkpointing_enable if newer is None else newer
+    enable({"use_reentrant": False})
 
 
 def _require_readable_ids(model: PreTrainedModel, reward_model: RewardModel) -> None:

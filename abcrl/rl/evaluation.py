@@ -32,6 +32,8 @@ class EvaluatedResponse:
     """True when the response ends in EOS."""
     credit: list[float]
     token_scores: list[float]
+    shaped_score: float
+    """What the token scores sum to."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Evaluator:
             actors, responses, self.settings, with_attention="policy_attention" in wanted
         )
         mask, scores = responses.response_mask, scored.scores
+        shaped = self.calibration.shape(scores)
         credit = token_scores = scores.new_zeros(mask.shape)
         if with_credit:
             evidence = gather_evidence(
@@ -104,9 +107,7 @@ class Evaluator:
                 draws=self.draws,
                 reference=self.calibration.reference,
             )
-            (credit, _), token_scores = spread_scores(
-                scores - self.calibration.score_offset, evidence, self.settings.reward
-            )
+            (credit, _), token_scores = spread_scores(shaped, evidence, self.settings.reward)
         kl = masked_row_sums(tokens.kl_exact, mask).tolist()
         ended = responses.ended(actors.eos_token_id).tolist()
         return [
@@ -118,6 +119,7 @@ class Evaluator:
                 ended=ended[row],
                 credit=credit[row][mask[row]].tolist(),
                 token_scores=token_scores[row][mask[row]].tolist(),
+                shaped_score=float(shaped[row]),
             )
             for row, prompt in enumerate(prompts)
         ]
@@ -126,7 +128,11 @@ class Evaluator:
         return self.decode([*row.prompt.ids, *row.response_ids])
 
     def _sample(self, row: EvaluatedResponse) -> Sample:
-        """Returns a row of samples.jsonl; its token scores sum to score - score_offset."""
+        """Returns a row of samples.jsonl.
+
+        Its token scores sum to score - score_offset or, where scores are scaled or clipped, to
+        shaped_score.
+        """
         sample: Sample = {
             "prompt_index": row.prompt.index,
             "prompt": self.decode(list(row.prompt.ids)),
@@ -138,6 +144,8 @@ class Evaluator:
             "credit": row.credit,
             "token_scores": row.token_scores,
         }
+        if not self.calibration.changes_only_the_offset:
+            sample["shaped_score"] = row.shaped_score
         if self.gold_score is not None:
             sample["gold_score"] = self.gold_score(self._text(row))
         return sample

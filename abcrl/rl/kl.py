@@ -17,6 +17,9 @@ KlEstimator = Literal["k1", "abs", "k2", "k3"]
 
 MAX_PROPORTIONAL_ERROR = 0.2
 
+KL_ALARM = -1.0
+"""Nats per response. The mean of k1 over a batch estimates a KL, which is never negative."""
+
 
 def token_kl(
     logprobs: Float[Tensor, "B R"],
@@ -96,6 +99,24 @@ def shape_token_rewards(
         [B, R], exactly 0 off the mask (trl 0.7.4 leaves the KL of the padding there).
     """
     return (token_scores - kl_coef * kl).where(response_mask, 0.0)
+
+
+def kl_alarm(mean_kl: float) -> str | None:
+    """Returns what to tell the user where a batch's KL is so negative that it cannot be one.
+
+    Then the penalty pays reward without bound: responses are not drawn from the distribution whose
+    log-probabilities are taken. (Two of the paper's sparse runs end at -350 in this way.)
+
+    Args:
+        mean_kl: k1 of a response, summed over its tokens, averaged over the batch, nats.
+    """
+    if mean_kl >= KL_ALARM:
+        return None
+    return (
+        f"KL alarm: the KL of the batch is estimated as {mean_kl:.1f} nats per response, and no KL "
+        f"is negative: unless this is chance in a small batch, responses are scored under another "
+        f"distribution than they are sampled from; compare objective/kl with objective/kl_exact"
+    )
 
 
 def next_kl_coef(coef: float, mean_kl: float, responses: int, config: KlConfig) -> float:

@@ -39,9 +39,12 @@ class PpoLoss(NamedTuple):
     """One micro-batch's loss and its parts."""
 
     total: Float[Tensor, ""]
-    """policy.loss_sum + vf_coef * value.loss_sum: a sum, to be divided by the step's tokens."""
+    """policy.loss_sum + vf_coef * value.loss_sum + loss_coef * kl_sum: a sum, to be divided by the
+    step's tokens."""
     policy: PolicyLoss
     value: ValueLoss
+    kl_sum: Float[Tensor, ""] | None = None
+    """KL to the reference; None: no term of the loss."""
 
 
 class LossMeans(NamedTuple):
@@ -56,6 +59,8 @@ class LossMeans(NamedTuple):
     policy_kl: float
     value_error: float
     value_clip_fraction: float
+    kl_loss: float | None = None
+    """Before its weight; None: no term of the loss."""
 
 
 def policy_loss(
@@ -130,16 +135,27 @@ def value_loss(
     return ValueLoss(loss_sum, squared_error_sum, clipped_sum, response_mask.sum())
 
 
-def combine_losses(policy: PolicyLoss, value: ValueLoss, vf_coef: float) -> PpoLoss:
-    """Returns total = policy loss + vf_coef * value loss, as sums, with both parts."""
-    return PpoLoss(policy.loss_sum + vf_coef * value.loss_sum, policy, value)
+def combine_losses(
+    policy: PolicyLoss,
+    value: ValueLoss,
+    vf_coef: float,
+    *,
+    kl_sum: Float[Tensor, ""] | None = None,
+    kl_coef: float = 0.0,
+) -> PpoLoss:
+    """Returns total = policy loss + vf_coef * value loss + kl_coef * KL, as sums, and its parts."""
+    total = policy.loss_sum + vf_coef * value.loss_sum
+    if kl_sum is not None:
+        total = total + kl_coef * kl_sum
+    return PpoLoss(total, policy, value, kl_sum)
 
 
 def average_losses(losses: Sequence[PpoLoss]) -> LossMeans:
     """Returns the means over all response tokens of the given micro-batches.
 
     Args:
-        losses: At least one; of one optimizer step for its ratio, of many for a step's metrics.
+        losses: At least one, all with a KL term or all without; of one optimizer step for its
+            ratio, of many for a step's metrics.
 
     Returns:
         Means over tokens, however the tokens were split; fetched from the device once.
@@ -148,7 +164,8 @@ def average_losses(losses: Sequence[PpoLoss]) -> LossMeans:
         torch.stack([
             loss.total, loss.policy.loss_sum, loss.value.loss_sum, loss.policy.ratio_sum,
             loss.policy.clipped_sum, loss.policy.approx_kl_sum, loss.policy.policy_kl_sum,
-            loss.value.squared_error_sum, loss.value.clipped_sum, loss.policy.tokens,
+            loss.value.squared_error_sum, loss.value.clipped_sum,
+            *(() if loss.kl_sum is None else (loss.kl_sum,)), loss.policy.tokens,
         ])
         for loss in losses
     ]  # fmt: skip

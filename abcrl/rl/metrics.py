@@ -12,7 +12,7 @@ from abcrl.densification import (
 )
 
 from .actors import Actors
-from .kl import token_kl
+from .kl import kl_alarm, token_kl
 from .losses import explained_variance
 from .masked import masked_mean, masked_row_sums
 from .rollout import Rollout
@@ -23,7 +23,8 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     """Returns what the batch says: scores, KL (nats per response), credit, lengths.
 
     `credit/dropped_share`, the attention that fell on prompt or template, is there for modes that
-    read the reward model's attention.
+    read the reward model's attention; `score/scale` where scores are scaled; `objective/kl_alarm`,
+    1, where the batch's KL is so negative that it cannot be one (`kl_alarm`).
     """
     responses, tokens, credit = rollout.responses, rollout.tokens, rollout.credit
     mask, scores = responses.response_mask, rollout.scored.scores
@@ -52,7 +53,12 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     if rollout.scored.dropped_share is not None:
         values["credit/dropped_share"] = rollout.scored.dropped_share.mean()
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
-    return {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
+    row = {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
+    if rollout.score_scale is not None:
+        row["score/scale"] = rollout.score_scale
+    if kl_alarm(row["objective/kl"]) is not None:
+        row["objective/kl_alarm"] = 1.0
+    return row
 
 
 def update_metrics(result: UpdateResult) -> dict[str, float]:
@@ -67,6 +73,10 @@ def update_metrics(result: UpdateResult) -> dict[str, float]:
             "value/loss": result.means.value_loss,
             "value/clip_fraction": result.means.value_clip_fraction,
         }
+        if result.means.kl_loss is not None:
+            row["policy/kl_loss"] = result.means.kl_loss
+    if result.epochs is not None:
+        row["update/epochs"] = float(result.epochs)
     if result.grad_norm is not None:
         row["policy/grad_norm"] = result.grad_norm
     return row

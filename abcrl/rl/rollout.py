@@ -11,7 +11,6 @@ from torch import Tensor
 from abcrl.config import PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.densification import Credit, needs
-from abcrl.models import response_logits
 
 from .actors import Actors
 from .advantages import Advantages, estimate_advantages
@@ -21,8 +20,10 @@ from .kl import exact_kl, shape_token_rewards, token_kl
 from .logprobs import constrain_logits, gather_logprobs
 from .losses import token_entropy
 from .masked import whiten
+from .reference_kl import reference_logits
 from .responses import Responses
 from .sampling import SharedDraws, sample_responses
+from .score_shaping import charge_missing_eos
 from .scoring import Scored
 
 # Full-vocabulary tensors [b, R, V] of a pass without gradient hold at most this many numbers.
@@ -46,7 +47,7 @@ class Rollout:
 
     responses: Responses
     scored: Scored
-    """As the reward model gives it, before the offset is taken off."""
+    """As the reward model gives it, before it is shifted, scaled and clipped."""
     tokens: TokenStatistics
     credit: Credit
     token_scores: Float[Tensor, "B R"]
@@ -54,6 +55,8 @@ class Rollout:
     advantages: Float[Tensor, "B R"]
     """Whitened over the batch."""
     returns: Float[Tensor, "B R"]
+    score_scale: float | None
+    """What scores were divided by; None: by nothing."""
 
 
 def collect_rollout(
@@ -73,7 +76,7 @@ def collect_rollout(
         draws: The prompts' random numbers.
         settings: Response, reward and algorithm settings.
         kl_coef: KL penalty weight in force.
-        calibration: What SFT responses said.
+        calibration: What SFT responses said; a running scale takes this batch's scores in.
 
     Raises:
         RunFailedError: A score is not finite.
@@ -88,7 +91,7 @@ def collect_rollout(
     tokens = evaluate_tokens(
         actors, responses, settings, with_attention="policy_attention" in wanted
     )
-    # 4. the score spread over the tokens, 5. less the KL penalty
+    # 4. the score spread over the tokens, 5. less the penalties
     evidence = gather_evidence(
         responses,
         scored,
@@ -97,13 +100,25 @@ def collect_rollout(
         draws=draws,
         reference=calibration.reference,
     )
-    scores = scored.scores - calibration.score_offset
+    calibration.observe(scored.scores)
+    scores = calibration.shape(scored.scores)
     credit, token_scores = spread_scores(scores, evidence, settings.reward)
+    mask, ended = responses.response_mask, responses.ended(actors.eos_token_id)
+    charged = charge_missing_eos(token_scores, ended, mask, settings.reward.missing_eos_penalty)
     penalty = token_kl(tokens.logprobs, tokens.ref_logprobs)
-    token_rewards = shape_token_rewards(token_scores, penalty, kl_coef, responses.response_mask)
+    token_rewards = shape_token_rewards(charged, penalty, kl_coef, mask)
     # 6. advantages
     advantages = whitened_advantages(token_rewards, tokens.values, responses, settings)
-    return Rollout(responses, scored, tokens, credit, token_scores, token_rewards, *advantages)
+    return Rollout(
+        responses,
+        scored,
+        tokens,
+        credit,
+        token_scores,
+        token_rewards,
+        *advantages,
+        score_scale=calibration.scale,
+    )
 
 
 @torch.no_grad()
@@ -171,16 +186,13 @@ def _evaluate_rows(
         attention = capture.result()
     else:
         logits, values = actors.policy(*arguments)
-    ref_logits, _ = response_logits(actors.ref_policy, *arguments)
-    logits, ref_logits = (
-        constrain_logits(
-            raw,
-            temperature=settings.response.temperature,
-            min_new_tokens=settings.response.min_new_tokens,
-            eos_token_id=actors.eos_token_id,
-        )
-        for raw in (logits, ref_logits)
+    logits = constrain_logits(
+        logits,
+        temperature=settings.response.temperature,
+        min_new_tokens=settings.response.min_new_tokens,
+        eos_token_id=actors.eos_token_id,
     )
+    ref_logits = reference_logits(actors, responses, settings.response)
     return TokenStatistics(
         logprobs=gather_logprobs(logits, responses.response_ids),
         ref_logprobs=gather_logprobs(ref_logits, responses.response_ids),

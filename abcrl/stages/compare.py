@@ -1,7 +1,8 @@
 """`abcrl compare`: arms and seeds in, one honest table out.
 
 Trains SFT and reward model once, then every arm with every seed, each in a process of its own and a
-run folder of its own, and compares. Finished runs are never repeated.
+run folder of its own, and compares. Finished runs are never repeated; a cell that was cut off goes
+on from its last checkpoint.
 """
 
 import csv
@@ -25,6 +26,8 @@ from abcrl.config import (
 from abcrl.grid import GridProgress, Task, run_tasks
 from abcrl.reporter import Reporter, SilentReporter
 from abcrl.storage import (
+    discard_checkpoints,
+    newest_checkpoint,
     read_last_row,
     read_reason,
     read_rows,
@@ -101,7 +104,9 @@ def _run_stage(run: StageRun) -> None:
     else:
         from .ppo import run_ppo
 
-        run_ppo(run, _LogReporter())
+        folder = Path(run.run.output)
+        run_ppo(run, _LogReporter(), resume=folder.exists(), if_inexact="start again")
+        discard_checkpoints(folder)  # nobody goes on with a cell that is finished
 
 
 class _LogReporter(SilentReporter):
@@ -146,7 +151,7 @@ def _run_cells(
     logs = Path(config.output) / "logs"
     tasks = []
     for cell in waiting:
-        _clear(cell.key, cell.folder, reporter)
+        _prepare(cell, reporter)
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
@@ -166,6 +171,16 @@ def _default_jobs(device: str) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _prepare(cell: Cell, reporter: Reporter) -> None:
+    """Leaves what a cell can go on from, and removes what it cannot."""
+    newest = newest_checkpoint(cell.folder)
+    if newest is None:
+        _clear(cell.key, cell.folder, reporter)
+    else:  # what else may be in the way, the cell's own process knows: see its log
+        status = read_status(cell.folder)
+        reporter.message(f"{cell.key}: unfinished ({status}), goes on from {newest.name}")
 
 
 def _clear(name: str, folder: Path, reporter: Reporter) -> None:

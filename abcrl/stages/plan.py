@@ -14,7 +14,7 @@ from abcrl.config import (
     RunConfig,
     SftConfig,
     TrainRmConfig,
-    differing_keys,
+    differing_settings,
     load_config,
     to_yaml,
 )
@@ -162,7 +162,7 @@ def _require_prompt_texts(settings: PpoSettings, corpus: Corpus) -> None:
 
 
 def _require_same_texts(runs: Sequence[StageRun], key: str, texts: str) -> None:
-    """Refuses to put runs on changed data beside finished ones; unfinished ones start again."""
+    """Refuses to put runs on changed data beside finished ones; others start again on them."""
     for folder in map(_folder, runs):
         seen = read_fingerprints(folder).get("texts")
         if seen not in (None, texts) and read_status(folder) == "finished":
@@ -192,7 +192,7 @@ def describe_plan(config: CompareConfig) -> list[str]:
 def require_own_folders(config: CompareConfig) -> None:
     """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
 
-    Unfinished runs are removed and start again, so whatever stands in their place has to be ours.
+    Unfinished runs go on or are removed, so whatever stands in their place has to be ours.
 
     Raises:
         InputError: Names the run and, for other settings, the first keys that differ.
@@ -230,11 +230,11 @@ def _why_not_ours(run: StageRun) -> str:
     status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
     if status == "running":
         return "is being written by another process; wait for it or choose another --output"
-    if stored is not None and stored != wanted:
-        keys = ", ".join(differing_keys(stored, wanted)[:3])
+    differing = [] if stored is None else differing_settings(stored, wanted, free=())
+    if differing:
         return (
-            f"ran with other settings ({keys}); choose another --output, or remove the whole "
-            f"comparison"
+            f"ran with other settings ({', '.join(differing[:3])}); choose another --output, or "
+            f"remove the whole comparison"
         )
     if status is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return "is there and is no run; move it away or choose another --output"

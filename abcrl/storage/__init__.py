@@ -1,27 +1,46 @@
-"""The only room that writes a run folder: configuration, metrics, samples, lock, status."""
+"""The only room that writes a run folder: configuration, metrics, checkpoints, lock, status.
 
-from .environment import describe_environment
-from .run_folder import (
-    RunFolder,
+Imports no torch by itself: a comparison's own process looks at runs and has no use for it.
+"""
+
+from .checkpoints import (
+    Checkpoint,
+    discard_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .durable import write_atomically
+from .environment import describe_environment, differing_environment
+from .reading import (
     read_config,
+    read_environment,
     read_fingerprints,
     read_last_row,
     read_reason,
     read_rows,
     read_status,
-    write_atomically,
-    write_json,
 )
+from .run_folder import STREAMS, RunFolder, hold_run, write_json
 
 __all__ = [
+    "STREAMS",
+    "Checkpoint",
     "RunFolder",
     "describe_environment",
+    "differing_environment",
+    "discard_checkpoints",
+    "hold_run",
+    "newest_checkpoint",
+    "read_checkpoint",
     "read_config",
+    "read_environment",
     "read_fingerprints",
     "read_last_row",
     "read_reason",
     "read_rows",
     "read_status",
     "write_atomically",
+    "write_checkpoint",
     "write_json",
 ]

@@ -4,10 +4,14 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 _PACKAGES = ("abcrl", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+
+# What the last digits of a run depend on, besides its configuration and what it reads.
+_DECISIVE = ("versions", "device", "processor", "git_commit")
 
 
 def describe_environment(*, device: str, fingerprints: dict[str, str]) -> dict[str, object]:
@@ -21,10 +25,47 @@ def describe_environment(*, device: str, fingerprints: dict[str, str]) -> dict[s
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": platform.platform(),
         "device": device,
+        "processor": _processor(),
         "git_commit": _git_commit(),
         "command": shlex.join(sys.argv),
         "fingerprints": fingerprints,
     }
+
+
+def differing_environment(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Returns `name: then there, now now` for what equal runs must have in common.
+
+    Args:
+        before: Content of the environment.json of a run.
+        now: What `describe_environment` says.
+    """
+    old, new = _decisive(before), _decisive(now)
+    return [
+        f"{name}: {old.get(name)} there, {new.get(name)} now"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _decisive(environment: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name in _DECISIVE:
+        value = environment.get(name)
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _processor() -> str:
+    """The CPU and the instructions that torch's kernels use on it: sums depend on both."""
+    import torch  # a comparison's own process has no use for it
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _versions() -> dict[str, str]:

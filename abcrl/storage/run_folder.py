@@ -1,26 +1,31 @@
 """One run, one folder, one writer.
 
-The folder is created by the run and never reused; a lock says that its writer is alive, status.json
-says how it ended. "running" with a free lock means that the run was killed.
+The folder is created by the run and reused by nothing but the same run, resumed; a lock says that
+its writer is alive, status.json says how it ended. "running" with a free lock means that the run
+was killed.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 
 from abcrl.config import InputError, to_yaml
 from abcrl.config.base import Group
 
+from .durable import new_folder, remove_folder, sweep, write_atomically
+
 Row = Mapping[str, object]
 
-_LONGEST_ROW = 2**16
-"""Bytes; a row of metrics has some thousand."""
+STREAMS = ("metrics", "timings", "samples")
+"""The JSONL files of a run that can be resumed."""
+
+_LOCK_SECONDS = 2.0
 
 
 class RunFolder:
@@ -45,29 +50,56 @@ class RunFolder:
                 f"run.output: the folder must be creatable, received {path} ({error.strerror}); "
                 f"choose another with --output"
             ) from None
-        lock = FileLock(path / ".lock")
-        # The folder is new, so only a reader asking for the status can hold the lock, and briefly.
-        lock.acquire(timeout=10)
-        folder = cls(path, lock)
-        with ExitStack() as stack:
-            stack.push(folder)  # what ends the run from here on is recorded
-            folder._write_status("running")
-            write_atomically(path / "config.yaml", to_yaml(config))
-            folder.write_json("environment.json", environment)
-            stack.pop_all()
-        return folder
+        try:
+            # The folder is new: a reader asking for the status may hold the lock, and briefly.
+            lock = _acquire(path)
+        except Timeout:
+            raise _in_use(path) from None
+        return cls(path, lock)._begin(config, environment)
+
+    @classmethod
+    def reopen(
+        cls,
+        path: Path,
+        lock: FileLock,
+        config: Group,
+        environment: Mapping[str, object],
+        *,
+        streams: Mapping[str, int],
+    ) -> Self:
+        """Goes on with a run: what it wrote after a checkpoint, or all of it, is taken back.
+
+        Args:
+            path: The run folder.
+            lock: Its lock, held by the caller (`hold_run`), who keeps it when the run ends.
+            config: The configuration in force from here on.
+            environment: Content of environment.json.
+            streams: Length in bytes of each JSONL file at the checkpoint; of no file: from the
+                beginning.
+        """
+        for stream in STREAMS:
+            _cut(path / f"{stream}.jsonl", streams.get(stream, 0))
+        remove_folder(path / "final")
+        sweep(path)
+        lock.acquire()  # once more: the end of the run lets go once
+        return cls(path, lock)._begin(config, environment)
 
     @staticmethod
-    def check_free(path: Path) -> None:
+    def check_free(path: Path, *, resumable: bool = False) -> None:
         """Refuses an existing path: a run never overwrites another.
+
+        Args:
+            path: Where the run is to write.
+            resumable: Whether the command could go on with a run that is there.
 
         Raises:
             InputError: The path exists.
         """
         if path.exists():
+            remedy = "go on with --resume, or choose" if resumable else "choose"
             raise InputError(
-                f"run.output: the folder must not exist yet, received {path}; choose another name "
-                f"with --output or remove it"
+                f"run.output: the folder must not exist yet, received {path}; {remedy} another "
+                f"name with --output or remove it"
             )
 
     def __enter__(self) -> Self:
@@ -97,9 +129,27 @@ class RunFolder:
         with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8", newline="\n") as file:
             file.write(lines)
 
+    def stream_sizes(self) -> dict[str, int]:
+        """Returns the length in bytes of each JSONL file that a resumed run goes on with."""
+        files = {stream: self.path / f"{stream}.jsonl" for stream in STREAMS}
+        return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+
+    def new_folder(self, name: str) -> AbstractContextManager[Path]:
+        """Gives a folder to fill; it gets its name in one step, complete and on the disk."""
+        return new_folder(self.path / name)
+
     def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Writes a JSON file in one step: readers see the old one or the new one."""
         write_json(self.path / name, content)
+
+    def _begin(self, config: Group, environment: Mapping[str, object]) -> Self:
+        with ExitStack() as stack:
+            stack.push(self)  # what ends the run from here on is recorded
+            self._write_status("running")
+            write_atomically(self.path / "config.yaml", to_yaml(config))
+            self.write_json("environment.json", environment)
+            stack.pop_all()
+        return self
 
     def _write_ending(self, error: BaseException | None) -> None:
         if error is None:
@@ -114,14 +164,26 @@ class RunFolder:
         self.write_json("status.json", {"state": state, **details})
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file by renaming a complete one into place."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def hold_run(path: Path) -> Iterator[FileLock]:
+    """Holds the lock of a run folder that exists, and writes nothing to it.
+
+    Raises:
+        InputError: Another process is writing the run, or it is no folder that can be written.
+    """
     try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
+        lock = _acquire(path)
+    except Timeout:
+        raise _in_use(path) from None
+    except OSError as error:
+        raise InputError(
+            f"run.output: must be a run folder that can be written, received {path} "
+            f"({error.strerror}); choose another with --output"
+        ) from None
+    try:
+        yield lock
     finally:
-        draft.unlink(missing_ok=True)  # there is one only when this was interrupted
+        lock.release()
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -129,68 +191,27 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_reason(path: Path) -> str:
-    """Returns why a run failed, one line; empty where it did not."""
-    try:
-        return str(json.loads((path / "status.json").read_text(encoding="utf-8")).get("reason", ""))
-    except (OSError, ValueError):
-        return ""
+def _acquire(path: Path) -> FileLock:
+    """Takes the lock of a run folder. A reader asking for the status holds it for an instant.
 
-
-def read_status(path: Path) -> str | None:
-    """Returns running | finished | failed | interrupted | killed; None where there is no run."""
-    try:
-        state = str(json.loads((path / "status.json").read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "killed" if (path / ".lock").is_file() else None
-    if state == "running" and not _is_locked(path):
-        return "killed"
-    return state
-
-
-def read_config(path: Path) -> str | None:
-    """Returns the text of a run's config.yaml; None where there is none."""
-    try:
-        return (path / "config.yaml").read_text(encoding="utf-8")
-    except OSError:
-        return None
-
-
-def read_fingerprints(path: Path) -> dict[str, str]:
-    """Returns the content hashes of what a run read, by name; empty where there is no run."""
-    try:
-        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-        return dict(environment["fingerprints"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def read_rows(path: Path, stream: str) -> list[dict[str, Any]]:
-    """Returns the complete rows of `<stream>.jsonl`, also while the run is writing."""
-    try:
-        text = (path / f"{stream}.jsonl").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def read_last_row(path: Path, stream: str) -> dict[str, Any] | None:
-    """Returns the last complete row of `<stream>.jsonl`, without reading what precedes it."""
-    try:
-        with (path / f"{stream}.jsonl").open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LONGEST_ROW))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return None
-    return json.loads(lines[-2]) if len(lines) > 1 else None
-
-
-def _is_locked(path: Path) -> bool:
+    Raises:
+        Timeout: A writer holds it.
+    """
     lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    lock.acquire(timeout=_LOCK_SECONDS)
+    return lock
+
+
+def _in_use(path: Path) -> InputError:
+    return InputError(
+        f"run.output: {path} is being written by another process; wait for it or choose another "
+        f"folder with --output"
+    )
+
+
+def _cut(file: Path, length: int) -> None:
+    """Takes back what was written to a file after `length` bytes."""
+    if length == 0:
+        file.unlink(missing_ok=True)
+    elif file.stat().st_size > length:
+        os.truncate(file, length)

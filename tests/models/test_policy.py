@@ -1,15 +1,26 @@
 """The policy's forward pass: the model's own numbers, at response positions only."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from torch.testing import assert_close
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from abcrl.models import PolicyWithValueHead, position_ids, response_logits
+from abcrl.config import LoraConfig
+from abcrl.models import (
+    PolicyWithValueHead,
+    RewardModel,
+    ValueModel,
+    add_adapters,
+    position_ids,
+    response_logits,
+    save_policy,
+)
 
 BuildModel = Callable[..., PreTrainedModel]
 
@@ -71,7 +82,8 @@ def test_values_come_from_the_hidden_state_that_the_logits_come_from(
         hidden = model.base_model(
             input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask)
         ).last_hidden_state[:, P - 1 : -1]
-        expected = hidden @ policy.value_head.weight[0] + policy.value_head.bias
+        head = policy.value_head
+        expected = hidden @ head.get_parameter("weight")[0] + head.get_parameter("bias")
 
     assert expected.std() > 0.05
     assert_close(values, expected, atol=1e-5, rtol=0)
@@ -105,4 +117,102 @@ def test_the_value_head_follows_its_seed_alone(tiny_causal_lm: BuildModel):
         assert torch.equal(parameter, again.value_head.get_parameter(name))
         assert not torch.equal(parameter, other.value_head.get_parameter(name))
         assert parameter.abs().max() <= 32**-0.5
-    assert first.value_head.weight.shape == (1, 32)
+    assert first.value_head.get_parameter("weight").shape == (1, 32)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "opt"])
+def test_a_separate_trunk_gives_the_values_and_the_policy_the_logits(
+    tiny_causal_lm: BuildModel, architecture
+):
+    model = tiny_causal_lm(architecture)
+    value = ValueModel.from_policy(tiny_causal_lm(architecture, seed=3))
+    policy = PolicyWithValueHead(model, seed=0, value=value)
+    ids, mask = batch()
+    with torch.no_grad():
+        output = policy(ids, mask, R)
+        # the same head on the other model's own trunk
+        other = PolicyWithValueHead(tiny_causal_lm(architecture, seed=3), seed=0)
+        expected = other(ids, mask, R)
+        logits = PolicyWithValueHead(model, seed=0)(ids, mask, R).logits
+
+    assert torch.equal(output.logits, logits)
+    assert_close(output.values, expected.values, atol=1e-6, rtol=0)
+    assert (output.values - PolicyWithValueHead(model, seed=0)(ids, mask, R).values).std() > 0.01
+
+
+def test_a_value_trunk_is_a_copy(tiny_causal_lm: BuildModel):
+    model = tiny_causal_lm().requires_grad_(False)
+    value = ValueModel.from_policy(model)
+    own = {id(parameter) for parameter in model.parameters()}
+    for parameter in value.trunk.parameters():
+        assert id(parameter) not in own
+        assert parameter.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["two labels", "one label", "v_head", "v_head of two layers"])
+def test_a_value_model_starts_as_the_reward_models_score_of_each_prefix(
+    tiny_classifier: BuildModel, tiny_causal_lm: BuildModel, kind
+):
+    if kind.startswith("v_head"):
+        network: Any = tiny_causal_lm("llama").base_model
+        layers = [nn.Linear(32, 1)] if kind == "v_head" else [
+            nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 1),
+        ]  # fmt: skip
+        network.add_module("v_head", nn.Sequential(*layers) if len(layers) > 1 else layers[0])
+    elif kind == "one label":
+        network = tiny_classifier("llama", num_labels=1, id2label={0: "score"})
+    else:
+        network = tiny_classifier("llama")
+    reward_model = RewardModel(network.requires_grad_(False))
+    value = ValueModel.from_reward_model(reward_model, None)
+    policy = PolicyWithValueHead(tiny_causal_lm("llama"), seed=0, value=value)
+    ids, mask = batch()
+    with torch.no_grad():
+        values = policy(ids, mask, R).values
+    prefixes = reward_model.score(ids, mask, with_prefixes=True).prefix_scores
+    assert prefixes is not None
+    real = mask[:, P - 1 : -1]
+    assert prefixes[:, P - 1 : -1][real].std() > 0.01
+    assert_close(values[real], prefixes[:, P - 1 : -1][real], atol=1e-5, rtol=0)
+    trained = [parameter.requires_grad for parameter in policy.parameters()]
+    assert all(trained)
+    assert not hasattr(policy.value_trunk, "v_head")
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_saved_policy_is_what_transformers_saves(
+    tiny_causal_lm: BuildModel, tmp_path: Path, architecture
+):
+    model = tiny_causal_lm(architecture)
+    (tmp_path / "ours").mkdir()
+    save_policy(PolicyWithValueHead(model, seed=0), tmp_path / "ours")
+    model.save_pretrained(tmp_path / "theirs")
+    for file in (tmp_path / "theirs").iterdir():
+        assert (tmp_path / "ours" / file.name).read_bytes() == file.read_bytes()
+    head = load_file(tmp_path / "ours" / "value_head.safetensors")
+    assert {name: tuple(value.shape) for name, value in head.items()} == {
+        "weight": (1, 32),
+        "bias": (1,),
+    }
+
+
+def test_a_saved_policy_has_its_adapters_merged_and_its_value_trunk_beside_it(
+    tiny_causal_lm: BuildModel, tmp_path: Path
+):
+    model = tiny_causal_lm("llama")
+    value = ValueModel.from_policy(model)
+    add_adapters(model, LoraConfig(rank=2), seed=1)
+    policy = PolicyWithValueHead(model, seed=0, value=value)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.02)
+        save_policy(policy, tmp_path)
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        ids, mask = batch()
+        expected = policy(ids, mask, R)
+        assert_close(response_logits(loaded, ids, mask, R)[0], expected.logits, atol=1e-4, rtol=0)
+    stored = load_file(tmp_path / "value_trunk.safetensors")
+    assert policy.value_trunk is not None
+    for name, tensor in policy.value_trunk.state_dict().items():
+        assert torch.equal(stored[name], tensor)

@@ -1,20 +1,27 @@
 """Tiny random actors, prompts and settings for everything that needs whole models."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from abcrl.config import PpoSettings
+from abcrl.config import AlgorithmConfig, PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.models import PolicyWithValueHead, RewardModel
 from abcrl.rl.actors import Actors
+from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.scoring import Scorer
+from abcrl.rl.update import Experience, PolicyUpdater
+from tests.rl.rollouts import collect
 
 BuildModel = Callable[..., PreTrainedModel]
 MakeActors = Callable[..., Actors]
+Train = Callable[..., tuple[PolicyUpdater, dict[str, Tensor], Any]]
 
 EOS = 0
 
@@ -70,3 +77,46 @@ def settings() -> PpoSettings:
             "ppo": {"batch_size": 16, "mini_batch_size": 4},
         }
     )
+
+
+@pytest.fixture
+def experience(drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings) -> Experience:
+    """Six responses of the drifted policy."""
+    return Experience.of(collect(drifted_actors, prompts[:6], settings))
+
+
+@pytest.fixture
+def train(drifted_actors: Actors, settings: PpoSettings) -> Train:
+    """train(experience, *orders, **algorithm): updater, weights and result of a fresh copy.
+
+    With `reference`, a `ReferenceKl`; with `rate`, a learning rate for this update.
+    """
+
+    def run(
+        experience: Experience,
+        *orders: list[int],
+        reference: ReferenceKl | None = None,
+        rate: float | None = None,
+        **algorithm: Any,
+    ) -> Any:
+        policy = copy.deepcopy(drifted_actors.policy)
+        updater = PolicyUpdater(
+            policy,
+            Accelerator(cpu=True),
+            AlgorithmConfig(
+                **{"batch_size": 6, "mini_batch_size": 1, "learning_rate": 1e-3, **algorithm}
+            ),
+            settings.response,
+            eos_token_id=EOS,
+            reference=reference,
+        )
+        error = result = None
+        try:
+            result = updater.update(
+                experience, [torch.tensor(order) for order in orders], learning_rate=rate
+            )
+        except RunFailedError as failed:
+            error = failed
+        return updater, policy.state_dict(), result if error is None else error
+
+    return run

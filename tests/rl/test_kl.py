@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from abcrl.config import KlConfig
-from abcrl.rl.kl import KlController, exact_kl, next_kl_coef, shape_token_rewards, token_kl
+from abcrl.rl.kl import (
+    KlController,
+    exact_kl,
+    kl_alarm,
+    next_kl_coef,
+    shape_token_rewards,
+    token_kl,
+)
 from abcrl.rl.logprobs import BANNED_LOGIT
 
 LN2 = math.log(2)
@@ -159,3 +166,12 @@ def test_a_controller_continued_from_its_coefficient_goes_the_same_way(kls, cut)
 def test_a_kl_that_is_no_number_is_refused(controller, mean_kl):
     with pytest.raises(ValueError, match="mean_kl must be finite, received"):
         KlController(KlConfig(controller=controller)).update(mean_kl, 16)
+
+
+@pytest.mark.parametrize(("mean_kl", "alarmed"), [(6.0, False), (-1.0, False), (-1.01, True)])
+def test_a_kl_that_cannot_be_one_raises_an_alarm(mean_kl, alarmed):
+    message = kl_alarm(mean_kl)
+    assert (message is not None) == alarmed
+    if message is not None:
+        assert f"{mean_kl:.1f} nats" in message
+        assert len(message.splitlines()) == 1

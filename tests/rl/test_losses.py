@@ -20,6 +20,7 @@ from abcrl.rl.losses import (
     token_entropy,
     value_loss,
 )
+from abcrl.rl.masked import masked_sum
 
 NAN = math.nan
 SEEDS = st.integers(0, 2**32 - 1)
@@ -112,7 +113,8 @@ def loss_of(rollout: Rollout, rows: slice = slice(None)) -> PpoLoss:
         part["logprobs"], part["old_logprobs"], part["advantages"], part["mask"], 0.2
     )
     value = value_loss(part["values"], part["old_values"], part["returns"], part["mask"], 0.2)
-    return combine_losses(policy, value, vf_coef=0.1)
+    kl_sum = masked_sum(part["logprobs"].square(), part["mask"])
+    return combine_losses(policy, value, vf_coef=0.1, kl_sum=kl_sum, kl_coef=0.3)
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))

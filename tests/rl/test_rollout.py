@@ -1,6 +1,7 @@
 """One rollout with whole models: what PPO is given is about the responses that were sampled."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -200,3 +201,16 @@ def test_a_rollout_changes_no_model_and_keeps_no_graph(
     assert not rollout.advantages.requires_grad
     again = collect(drifted_actors, prompts, with_mode(settings, "abc-d"))
     assert torch.equal(again.advantages, rollout.advantages)
+
+
+def test_a_batch_whose_kl_cannot_be_one_raises_the_alarm_in_its_metrics(
+    drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings
+):
+    rollout = collect(drifted_actors, prompts, settings)
+    assert "objective/kl_alarm" not in rollout_metrics(rollout, drifted_actors, kl_coef=0.2)
+    # log-probabilities of another distribution than the one that was sampled from
+    scored = rollout.tokens._replace(logprobs=rollout.tokens.ref_logprobs - 1.0)
+    wrong = dataclasses.replace(rollout, tokens=scored)
+    metrics = rollout_metrics(wrong, drifted_actors, kl_coef=0.2)
+    assert metrics["objective/kl_alarm"] == 1.0
+    assert metrics["objective/kl"] < -1

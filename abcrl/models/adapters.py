@@ -1,0 +1,119 @@
+"""Low-rank adapters on a policy: put on, switched off for the reference, merged for saving.
+
+They are injected into the model in place, so that it stays the class it was: it generates, shows
+its attention and computes logits as before. What PEFT wraps around a model is not needed.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from abcrl.config import InputError, LoraConfig
+
+_KEY = "networks.lora"
+_LORA = "lora_"
+_BASE = ".base_layer."
+
+
+def add_adapters(model: PreTrainedModel, config: LoraConfig, *, seed: int) -> None:
+    """Freezes the model and puts adapters on its linear layers, which change nothing at first.
+
+    layer(x) + alpha / rank * B(A(x)), B = 0, A uniform in +-1 / sqrt(inputs of the layer)
+    (Hu et al. 2021, arXiv 2106.09685; the distribution of A is PEFT's). No dropout.
+
+    Args:
+        model: A causal language model.
+        config: Rank, alpha, target modules.
+        seed: Decides A; the global generator is neither read nor moved.
+
+    Raises:
+        InputError: A target module names no linear layer, or PEFT is not installed.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise InputError(
+            f"{_KEY}: needs the package peft, which is not installed; pip install peft, or leave "
+            f"it out"
+        ) from None
+    targets = _targets(model, config)
+    model.requires_grad_(False)
+    transposed = isinstance(model.get_submodule(targets[0]), Conv1D)
+    options = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # declared int, used as a factor
+        lora_dropout=0.0,
+        target_modules=targets,
+        fan_in_fan_out=transposed,
+    )
+    with torch.random.fork_rng(devices=[]):  # PEFT draws an A, which is not kept
+        peft.inject_adapter_in_model(options, model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_A." in name:
+                draw = torch.rand(parameter.shape, generator=generator) * 2 - 1
+                parameter.copy_(draw / math.sqrt(parameter.shape[1]))
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Runs the model without its adapters; for passes without gradient only."""
+    layers = _adapted(model).values()
+    for layer in layers:
+        layer.enable_adapters(enabled=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(enabled=True)
+
+
+def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Returns the weights of the same model without adapters that computes the same.
+
+    The model keeps its adapters. Without any, these are its own weights.
+    """
+    weights = {
+        name.replace(_BASE, "."): tensor
+        for name, tensor in model.state_dict().items()
+        if _LORA not in name
+    }
+    for name, layer in _adapted(model).items():
+        weight = weights[f"{name}.weight"]
+        (adapter,) = layer.active_adapters
+        weights[f"{name}.weight"] = weight + layer.get_delta_weight(adapter).detach()
+    return weights
+
+
+def _targets(model: PreTrainedModel, config: LoraConfig) -> list[str]:
+    """Returns the full names of the layers that get an adapter."""
+    head = model.get_output_embeddings()
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    if config.target_modules is None:
+        return layers
+    chosen = []
+    for target in config.target_modules:
+        found = [name for name in layers if f".{name}".endswith(f".{target}")]
+        if not found:
+            known = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in layers))
+            raise InputError(
+                f"{_KEY}.target_modules: must name linear layers of the policy ({known}), received "
+                f"{target!r}; choose some of these, or leave it out for all"
+            )
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def _adapted(model: nn.Module) -> dict[str, Any]:
+    return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}

@@ -1,0 +1,174 @@
+"""What a PPO run has before its first step: texts that give prompts, networks, calibration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from abcrl.config import PpoConfig
+from abcrl.config.paths import require_model_folder
+from abcrl.data import PromptPool, PromptSource, read_corpus, require_two_heldout
+from abcrl.machine import device_name, prepare_machine
+from abcrl.models import bos_prefix, encode_batch
+from abcrl.reporter import Reporter
+from abcrl.rl.actors import Actors, load_actors
+from abcrl.rl.calibration import Calibration, calibrate
+from abcrl.rl.evaluation import Evaluator
+from abcrl.rl.evidence import verify_evidence
+from abcrl.rl.reference_credit import ReferenceCredit
+from abcrl.rl.sampling import SharedDraws, sample_responses
+from abcrl.rl.training_state import fingerprint
+from abcrl.storage import Checkpoint, RunFolder, describe_environment
+
+_REFERENCE = "reference/"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Texts and networks, as they are before training.
+
+    Attributes:
+        train: Texts that give the prompts to train on.
+        heldout: Texts that give those of the evaluation.
+        gold_score: The true score of a text, where the data know one.
+        actors: The networks.
+        tokenizer: The policy's.
+        environment: What the run computes on, and fingerprints of all of the above.
+    """
+
+    train: PromptPool
+    heldout: PromptPool
+    gold_score: Callable[[str], float] | None
+    actors: Actors
+    tokenizer: PreTrainedTokenizerBase
+    environment: dict[str, Any]
+
+
+def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
+    """Loads texts and networks, tries them, and writes nothing.
+
+    Raises:
+        InputError: One of them cannot be used, or they do not fit together.
+    """
+    require_model_folder(config.policy, "policy")
+    require_model_folder(config.reward_model, "reward_model")
+    device = prepare_machine(config.run)
+    corpus = read_corpus(config.data, reporter.message)
+    actors, tokenizer = load_actors(config, device)
+    train, heldout = (
+        PromptPool(
+            examples,
+            partial(encode_batch, tokenizer),
+            config.prompt,
+            prefix=tuple(bos_prefix(tokenizer)),
+        )
+        for examples in (corpus.train, corpus.validation)
+    )
+    require_two_heldout(len(heldout))
+    _try_evidence(config, train, actors)
+    fingerprints = {
+        **corpus.fingerprints,
+        "policy": fingerprint(actors.policy),
+        "reward_model": fingerprint(actors.scorer.reward_model.model),
+    }
+    environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
+    return Inputs(train, heldout, corpus.gold_score, actors, tokenizer, environment)
+
+
+def training_draws(config: PpoConfig, texts: PromptPool) -> tuple[PromptSource, SharedDraws]:
+    """Returns the prompts to train on and their random numbers; both belong to the run's seed."""
+    return (
+        PromptSource(texts, seed=config.run.seed, stream="train-prompts"),
+        SharedDraws(config.response, seed=config.run.seed, stream="response"),
+    )
+
+
+def measure_calibration(config: PpoConfig, inputs: Inputs, folder: RunFolder) -> Calibration:
+    """Returns what SFT responses say, and keeps their credit with the run, where it is needed.
+
+    It belongs to data and models, so it is drawn by the data's seed.
+    """
+    prompts = PromptSource(inputs.train, seed=config.data.seed, stream="calibration-prompts")
+    draws = SharedDraws(config.response, seed=config.data.seed, stream="calibration")
+    calibration = calibrate(inputs.actors, prompts, draws, config)
+    if calibration.reference is not None:
+        save_file(calibration.reference.tensors(), folder.path / "reference-credit.safetensors")
+    return calibration
+
+
+def calibration_tensors(calibration: Calibration) -> dict[str, Tensor]:
+    """Returns what a checkpoint keeps of a calibration beside its `statistics`."""
+    tensors = {} if calibration.reference is None else calibration.reference.tensors()
+    return {_REFERENCE + name: tensor for name, tensor in tensors.items()}
+
+
+def restore_calibration(config: PpoConfig, inputs: Inputs, checkpoint: Checkpoint) -> Calibration:
+    """Returns the calibration of the run that a checkpoint belongs to."""
+    device = inputs.actors.policy.model.device
+    stored = {
+        name.removeprefix(_REFERENCE): tensor.to(device)
+        for name, tensor in checkpoint.tensors.items()
+        if name.startswith(_REFERENCE)
+    }
+    reference = ReferenceCredit(**stored) if stored else None
+    unmeasured = Calibration(reference=reference, clip=config.score.clip)
+    return unmeasured.restored(checkpoint.state["statistics"])
+
+
+def make_evaluator(
+    config: PpoConfig, inputs: Inputs, calibration: Calibration, reporter: Reporter
+) -> Evaluator:
+    """Returns what evaluates the policy on held-out prompts, the same for every seed of the run."""
+    # No text twice: the standard errors are those of independent prompts.
+    prompts = min(config.evaluation.prompts, len(inputs.heldout))
+    if prompts < config.evaluation.prompts:
+        reporter.message(
+            f"evaluation: {prompts} held-out prompts instead of {config.evaluation.prompts}: "
+            f"no more held-out texts have over {config.prompt.min_characters} characters "
+            f"(prompt.min_characters); {len(inputs.train)} texts give training prompts"
+        )
+    heldout = PromptSource(inputs.heldout, seed=config.data.seed, stream="validation-prompts")
+    return Evaluator(
+        prompts=heldout.take(0, prompts),
+        draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
+        settings=config,
+        calibration=calibration,
+        decode=_decoder(inputs.tokenizer),
+        gold_score=inputs.gold_score,
+    )
+
+
+def _try_evidence(config: PpoConfig, texts: PromptPool, actors: Actors) -> None:
+    """Refuses a mode whose evidence the networks do not give, on the run's first responses.
+
+    Raises:
+        InputError: It names the architecture and what to do.
+    """
+    prompts, draws = training_draws(config, texts)
+    responses = sample_responses(
+        actors.policy.model,
+        prompts.take(0, 2),
+        draws,
+        config.response,
+        eos_token_id=actors.eos_token_id,
+    )
+    verify_evidence(
+        config.reward.mode,
+        responses,
+        scorer=actors.scorer,
+        policy=actors.policy.model,
+        options=config.reward,
+    )
+
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
+    def decode(ids: list[int]) -> str:
+        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)  # a flat list of ids gives one text
+        return text
+
+    return decode

@@ -1,0 +1,156 @@
+"""Going on with a PPO run where it stopped, or saying why not."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from abcrl.config import InputError, PpoConfig, differing_settings, to_yaml
+from abcrl.reporter import Reporter
+from abcrl.storage import (
+    Checkpoint,
+    RunFolder,
+    differing_environment,
+    discard_checkpoints,
+    hold_run,
+    read_checkpoint,
+    read_config,
+    read_environment,
+    read_status,
+)
+
+IfInexact = Literal["refuse", "go on", "start again"]
+"""What to do where the rest of a run would not be, to the byte, what it would have been."""
+
+_READ = {"texts": "data.source", "policy": "policy", "reward_model": "reward_model"}
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run that began before, held against other writers.
+
+    Attributes:
+        config: The configuration now; its settings are those of the run.
+        lock: The run folder's, held.
+        finished: Whether nothing is left to do.
+    """
+
+    config: PpoConfig
+    lock: FileLock
+    finished: bool
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return Path(self.config.run.output)
+
+    def find_checkpoint(
+        self, environment: Mapping[str, object], if_inexact: IfInexact, reporter: Reporter
+    ) -> Checkpoint | None:
+        """Returns where to go on from; None: at step 0. Says which it is.
+
+        Raises:
+            InputError: The run would not go on as it began, and `if_inexact` does not allow it.
+        """
+        checkpoint = read_checkpoint(self.path, reporter.message)
+        if checkpoint is None:
+            reporter.message(f"no checkpoint in {self.path}: starts at step 0")
+            return None
+        _require_same_settings(self.path, checkpoint.config, self.config)
+        before = _last_environment(self.path)
+        problem = _other_inputs(self.path, before, environment)
+        if not problem and if_inexact != "go on":
+            problem = _other_environment(self.path, before, environment)
+        if problem and if_inexact == "start again":
+            reporter.message(f"{problem}: starts at step 0")
+            return None
+        if problem:
+            raise InputError(problem)
+        reporter.message(f"resumed from step {checkpoint.step}")
+        return checkpoint
+
+    def reopen(self, environment: Mapping[str, Any], checkpoint: Checkpoint | None) -> RunFolder:
+        """Takes back what was written after the checkpoint, and begins to write.
+
+        environment.json keeps what the run began on, and lists where it went on.
+        """
+        step = -1 if checkpoint is None else checkpoint.step
+        discard_checkpoints(self.path, after=step)
+        if checkpoint is not None:
+            stored = read_environment(self.path)
+            resumed = [*stored.get("resumed", []), {"step": step, **environment}]
+            environment = {**stored, "resumed": resumed}
+        return RunFolder.reopen(
+            self.path,
+            self.lock,
+            self.config,
+            environment,
+            streams={} if checkpoint is None else checkpoint.streams,
+        )
+
+
+@contextmanager
+def hold_earlier_run(config: PpoConfig) -> Iterator[EarlierRun | None]:
+    """Yields the run in the output folder, which nobody else can write meanwhile; None: no run.
+
+    Raises:
+        InputError: The folder holds a run with other settings or no run, or is being written.
+    """
+    path = Path(config.run.output)
+    if not path.exists():
+        yield None
+        return
+    if read_status(path) is None and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            f"run.output: must hold a run to go on with --resume, received {path}, which holds "
+            f"something else; choose another --output"
+        )
+    with hold_run(path) as lock:
+        stored = read_config(path)
+        if stored is not None:
+            _require_same_settings(path, stored, config)
+        yield EarlierRun(config, lock, finished=read_status(path) == "finished")
+
+
+def _require_same_settings(path: Path, stored: str, config: PpoConfig) -> None:
+    differing = differing_settings(stored, to_yaml(config))
+    if differing:
+        raise InputError(
+            f"run.output: must hold a run with these settings, received {path}, which ran with "
+            f"others ({'; '.join(differing)}); resume it with those, or choose another --output"
+        )
+
+
+def _last_environment(path: Path) -> dict[str, Any]:
+    """Returns what the run was last computed on."""
+    environment = read_environment(path)
+    resumed = environment.get("resumed", [])
+    return resumed[-1] if resumed else environment
+
+
+def _other_inputs(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Says what the run would read that it did not read before; empty where it is the same."""
+    seen, found = before.get("fingerprints", {}), now["fingerprints"]
+    for name, key in _READ.items():
+        if seen.get(name) != found.get(name):
+            return (
+                f"{key}: must be what the run in {path} began with (fingerprint {seen.get(name)}), "
+                f"received something else ({found.get(name)}); restore it, or choose another "
+                f"--output"
+            )
+    return ""
+
+
+def _other_environment(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Says in what the machine or its software is another; empty where the bytes will be equal."""
+    differing = differing_environment(before, now)
+    if not differing:
+        return ""
+    return (
+        f"run.output: the run in {path} must go on where it ran to end in the same bytes, received "
+        f"something else ({'; '.join(differing)}); go back to that, or let the last digits "
+        f"differ with --allow-inexact"
+    )

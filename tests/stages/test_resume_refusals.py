@@ -1,0 +1,318 @@
+"""What a run is not gone on with, and what is said; nothing is changed then."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+
+from abcrl.config import InputError, PpoConfig, RunFailedError
+from abcrl.rl.update import PolicyUpdater
+from abcrl.stages.ppo import run_ppo
+from abcrl.storage import newest_checkpoint, read_reason, read_status
+from tests.stages.comparisons import Listening
+from tests.stages.resuming import RESUMED, assert_same_end, go_on
+
+
+class Stopping(Listening):
+    """Asks the run to stop after a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def advance(self, done, numbers):  # noqa: ARG002
+        if done == self._step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def configure(tiny_runs) -> Callable[..., PpoConfig]:
+    return lambda folder, **changes: tiny_runs.ppo(folder, **{**RESUMED, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(configure, tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("resume") / "finished"
+    run_ppo(configure(folder), Listening())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped_once(configure, tmp_path_factory) -> Path:
+    """A run that was stopped after step 3: checkpoints of steps 2 and 3."""
+    folder: Path = tmp_path_factory.mktemp("resume") / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(configure(folder), Stopping(3))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path) -> Path:
+    """A copy of it, elsewhere."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def refused(config: PpoConfig, **options: object) -> str:
+    before = content(Path(config.run.output))
+    with pytest.raises(InputError) as caught:
+        go_on(config, **options)
+    assert content(Path(config.run.output)) == before
+    return str(caught.value)
+
+
+def change_environment(folder: Path, **changes: object) -> None:
+    file = folder / "environment.json"
+    stored = json.loads(file.read_text())
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        if key:
+            stored[section][key] = value
+        else:
+            stored[section] = value
+    file.write_text(json.dumps(stored))
+
+
+def spoil(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+
+
+def test_a_moved_run_goes_on_where_it_is_now(configure, stopped, finished):
+    assert go_on(configure(stopped)) == ["resumed from step 3"]
+    assert_same_end(stopped, finished)
+    assert f"output: {stopped}" in (stopped / "config.yaml").read_text()
+
+
+def test_a_finished_run_has_nothing_to_do(configure, finished):
+    before = content(finished)
+    reporter = Listening()
+    result = run_ppo(configure(finished), reporter, resume=True)
+    assert reporter.messages == [f"nothing to do: the run in {finished} is finished"]
+    assert content(finished) == before
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert result.before["eval/score"] == rows[0]["eval/score"]
+    assert result.after["eval/score"] == rows[-1]["eval/score"]
+    assert all(name.startswith("eval/") for name in {**result.before, **result.after})
+
+
+def test_a_run_is_gone_on_with_on_request_only(configure, stopped):
+    before = content(stopped)
+    with pytest.raises(InputError) as caught:
+        run_ppo(configure(stopped), Listening())
+    assert str(caught.value) == (
+        f"run.output: the folder must not exist yet, received {stopped}; go on with --resume, or "
+        f"choose another name with --output or remove it"
+    )
+    assert content(stopped) == before
+
+
+def test_without_a_run_it_starts_at_step_0_and_says_so(configure, tmp_path, finished):
+    assert go_on(configure(tmp_path / "run")) == [f"no run in {tmp_path / 'run'}: starts at step 0"]
+    assert_same_end(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", "status.json"]])
+def test_a_run_that_had_hardly_begun_starts_at_step_0(configure, tmp_path, finished, left):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in left:
+        shutil.copy(finished / name, run / name)
+    if "status.json" in left:
+        (run / "status.json").write_text('{"state": "running"}')
+    assert go_on(configure(run)) == [f"no checkpoint in {run}: starts at step 0"]
+    assert_same_end(run, finished)
+
+
+@pytest.mark.parametrize("which", ["finished", "stopped"])
+def test_other_settings_are_refused_by_key(configure, finished, stopped, which):
+    folder = {"finished": finished, "stopped": stopped}[which]
+    said = refused(configure(folder, steps=6, ppo__learning_rate=2e-3))
+    assert said == (
+        f"run.output: must hold a run with these settings, received {folder}, which ran with "
+        f"others (ppo.learning_rate: 0.001 there, 0.002 now; steps: 5 there, 6 now); resume it "
+        f"with those, or choose another --output"
+    )
+
+
+def test_how_often_checkpoints_are_written_may_change(configure, stopped, finished):
+    changed = configure(stopped, checkpoint__interval=5, checkpoint__keep_last=1)
+    assert go_on(changed) == ["resumed from step 3"]
+    assert_same_end(stopped, finished)
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["step-000005"]
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_key(configure, stopped, tmp_path):
+    other = tmp_path / "other"
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(configure(other, run__seed=1), Stopping(3))
+    shutil.rmtree(stopped / "checkpoints")
+    shutil.copytree(other / "checkpoints", stopped / "checkpoints")
+    assert "others (run.seed: 1 there, 0 now)" in refused(configure(stopped))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"versions__torch": "2.1.0"}, "torch: 2.1.0 there, 2."),
+        ({"device": "NVIDIA H100"}, "device: NVIDIA H100 there, cpu ("),
+        ({"processor": "Cray-1"}, "processor: Cray-1 there, "),
+        ({"git_commit": "0123"}, "git_commit: 0123 there, "),
+    ],
+)
+def test_another_environment_is_refused_unless_it_may_be_inexact(configure, stopped, changes, said):
+    change_environment(stopped, **changes)
+    line = refused(configure(stopped))
+    assert line.startswith(f"run.output: the run in {stopped} must go on where it ran to end in ")
+    assert said in line
+    assert line.endswith("or let the last digits differ with --allow-inexact")
+    assert go_on(configure(stopped), if_inexact="go on") == ["resumed from step 3"]
+    environment = json.loads((stopped / "environment.json").read_text())
+    [resumed] = environment["resumed"]
+    assert resumed["step"] == 3
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        before, now = environment[section], resumed[section]
+        assert (before[key] if key else before) == value
+        assert (now[key] if key else now) != value
+
+
+def test_another_environment_may_also_start_again(configure, stopped, finished):
+    change_environment(stopped, device="NVIDIA H100")
+    [said] = go_on(configure(stopped), if_inexact="start again")
+    assert said.endswith("; go back to that, or let the last digits differ with --allow-inexact: "
+                         "starts at step 0")  # fmt: skip
+    assert_same_end(stopped, finished)
+    assert "resumed" not in json.loads((stopped / "environment.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("texts", "data.source"), ("policy", "policy"), ("reward_model", "reward_model")],
+)
+def test_other_texts_or_models_are_refused_always(configure, stopped, name, key):
+    change_environment(stopped, **{f"fingerprints__{name}": "0123"})
+    for option in ("refuse", "go on"):
+        said = refused(configure(stopped), if_inexact=option)
+        assert said.startswith(
+            f"{key}: must be what the run in {stopped} began with (fingerprint 0123), received "
+        )
+
+
+def test_a_model_that_was_trained_again_is_seen(configure, tiny_runs, tmp_path):
+    policy = tmp_path / "policy"
+    shutil.copytree(tiny_runs.policy, policy)
+    config = configure(tmp_path / "run", policy=str(policy))
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(config, Stopping(1))
+    weights = load_file(policy / "model.safetensors")
+    name = min(weights)
+    weights[name] = weights[name] * (1 + torch.finfo(torch.float32).eps)
+    save_file(weights, policy / "model.safetensors", {"format": "pt"})
+    assert refused(config).startswith("policy: must be what the run in")
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "checkpoint.json"])
+def test_of_a_damaged_checkpoint_the_one_before_is_taken_aloud(configure, stopped, finished, file):
+    spoil(stopped / "checkpoints" / "step-000003" / file)
+    assert go_on(configure(stopped)) == [
+        f"checkpoint step-000003 cannot be used: {file} is damaged",
+        "resumed from step 2",
+    ]
+    assert_same_end(stopped, finished)
+    names = {path.name for path in (stopped / "checkpoints").iterdir()}
+    assert names == {"step-000002", "step-000004"}
+
+
+def test_where_all_are_damaged_it_starts_at_step_0(configure, stopped, finished):
+    for checkpoint in (stopped / "checkpoints").iterdir():
+        (checkpoint / "checkpoint.json").unlink()
+    said = go_on(configure(stopped))
+    assert said[-1] == f"no checkpoint in {stopped}: starts at step 0"
+    assert len(said) == 3
+    assert_same_end(stopped, finished)
+
+
+def test_a_second_writer_is_refused(configure, stopped):
+    with FileLock(stopped / ".lock").acquire(timeout=0), pytest.raises(InputError) as caught:
+        go_on(configure(stopped))
+    assert str(caught.value) == (
+        f"run.output: {stopped} is being written by another process; wait for it or choose "
+        f"another folder with --output"
+    )
+    assert read_status(stopped) == "interrupted"
+
+
+def test_the_lock_is_held_from_before_the_models_are_loaded(configure, stopped, monkeypatch):
+    def load(config, reporter):
+        with pytest.raises(InputError, match="is being written by another process"):
+            go_on(config)
+        raise InputError("stop here")
+
+    monkeypatch.setattr("abcrl.stages.ppo.load_inputs", load)
+    assert refused(configure(stopped)) == "stop here"
+    with FileLock(stopped / ".lock").acquire(timeout=0):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_run_is_left_alone(configure, tmp_path, kind):
+    mine = tmp_path / "mine"
+    if kind == "folder":
+        mine.mkdir()
+        (mine / "notes.txt").write_text("mine")
+    else:
+        mine.write_text("mine")
+    assert refused(configure(mine)) == (
+        f"run.output: must hold a run to go on with --resume, received {mine}, which holds "
+        f"something else; choose another --output"
+    )
+
+
+def test_a_failed_run_names_its_last_checkpoint_and_may_be_gone_on_with(
+    configure, tmp_path, finished, monkeypatch
+):
+    folder = tmp_path / "run"
+    update = PolicyUpdater.update
+    calls = iter(range(1, 100))
+
+    def fail(*args, **kwargs):
+        if next(calls) == 4:
+            raise RunFailedError("policy_loss is nan")
+        return update(*args, **kwargs)
+
+    monkeypatch.setattr(PolicyUpdater, "update", fail)
+    with pytest.raises(RunFailedError):
+        run_ppo(configure(folder), Listening())
+    newest = newest_checkpoint(folder)
+    assert newest == folder / "checkpoints" / "step-000002"
+    assert read_reason(folder) == (f"step 4: policy_loss is nan; its last checkpoint is {newest}")
+    assert go_on(configure(folder)) == ["resumed from step 2"]
+    assert_same_end(folder, finished)
+
+
+def test_an_interrupt_amid_an_update_that_was_not_held_back_writes_no_half_one(
+    configure, tmp_path, finished, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        step(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(configure(tmp_path / "run"), Listening())
+    monkeypatch.undo()
+    assert newest_checkpoint(tmp_path / "run") is None
+    assert go_on(configure(tmp_path / "run"))[-1].endswith("starts at step 0")
+    assert_same_end(tmp_path / "run", finished)

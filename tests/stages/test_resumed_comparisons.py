@@ -1,0 +1,99 @@
+"""A comparison goes on with cells that were cut off, and ends as one that was not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from abcrl.config import CompareConfig, InputError
+from abcrl.reporter import SilentReporter
+from abcrl.stages.compare import run_compare
+from abcrl.stages.plan import plan_cells
+from abcrl.stages.ppo import run_ppo
+from abcrl.storage import newest_checkpoint, read_status
+from tests.stages.comparisons import Listening, cells, on, stamps
+from tests.stages.resuming import assert_same_end
+
+pytestmark = pytest.mark.usefixtures("new_fork_server")
+
+
+class StoppingAtOnce(SilentReporter):
+    def advance(self, done, numbers):  # noqa: ARG002
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_runs, tmp_path_factory) -> CompareConfig:
+    """Two arms, one seed, two steps: finished without a break."""
+    config = on(tiny_runs, tmp_path_factory.mktemp("compare") / "whole", seeds=[0])
+    run_compare(config, SilentReporter())
+    return config
+
+
+@pytest.fixture
+def cut_off(tiny_runs, tmp_path) -> CompareConfig:
+    """The same; the first cell was stopped after its first step."""
+    config = on(tiny_runs, tmp_path / "compare", seeds=[0])
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(plan_cells(config)[0].run, StoppingAtOnce())
+    return config
+
+
+def assert_same_comparison(config: CompareConfig, other: CompareConfig) -> None:
+    for key, folder in cells(config).items():
+        assert read_status(folder) == "finished"
+        assert_same_end(folder, cells(other)[key])
+        assert newest_checkpoint(folder) is None
+    for name in ("results.csv", "summary.json"):
+        assert (Path(config.output) / name).read_bytes() == (Path(other.output) / name).read_bytes()
+
+
+def log(config: CompareConfig) -> str:
+    return (Path(config.output) / "logs" / "abc-seed-0.txt").read_text()
+
+
+@pytest.mark.parametrize("state", ["interrupted", "killed"])
+def test_a_cell_that_was_cut_off_goes_on_from_its_checkpoint(cut_off, finished, state):
+    if state == "killed":
+        (cells(cut_off)["abc/seed-0"] / "status.json").write_text('{"state": "running"}\n')
+    reporter = Listening()
+    run_compare(cut_off, reporter)
+    assert reporter.messages == [f"abc/seed-0: unfinished ({state}), goes on from step-000001"]
+    assert log(cut_off) == "resumed from step 1\n"
+    assert_same_comparison(cut_off, finished)
+
+
+def test_a_failed_cell_goes_on_when_it_is_retried(cut_off, finished):
+    status = cells(cut_off)["abc/seed-0"] / "status.json"
+    status.write_text('{"state": "failed", "reason": "no space left on device"}\n')
+    run_compare(cut_off, SilentReporter())
+    assert read_status(status.parent) == "failed"
+    run_compare(cut_off, SilentReporter(), retry_failed=True)
+    assert log(cut_off) == "resumed from step 1\n"
+    assert_same_comparison(cut_off, finished)
+
+
+def test_a_cell_of_another_environment_starts_again(cut_off, finished):
+    file = cells(cut_off)["abc/seed-0"] / "environment.json"
+    environment = json.loads(file.read_text())
+    environment["versions"]["torch"] = "2.1.0"
+    file.write_text(json.dumps(environment))
+    run_compare(cut_off, SilentReporter())
+    assert "torch: 2.1.0 there" in log(cut_off)
+    assert log(cut_off).endswith(": starts at step 0\n")
+    assert_same_comparison(cut_off, finished)
+
+
+def test_a_cell_that_was_cut_off_in_other_settings_is_refused(tiny_runs, cut_off):
+    other = on(tiny_runs, Path(cut_off.output), seeds=[0], ppo__steps=3)
+    before = stamps(Path(cut_off.output))
+    with pytest.raises(InputError, match=r"abc/seed-0 ran with other settings \(steps: 2 there"):
+        run_compare(other, SilentReporter())
+    assert stamps(Path(cut_off.output)) == before
+
+
+def test_how_often_checkpoints_are_written_is_no_other_setting(tiny_runs, finished):
+    folder = Path(finished.output)
+    before = stamps(folder)
+    run_compare(on(tiny_runs, folder, seeds=[0], ppo__checkpoint__interval=1), SilentReporter())
+    assert stamps(folder) == before

@@ -1,0 +1,204 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from abcrl.config import InputError
+from abcrl.storage import (
+    Checkpoint,
+    discard_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from abcrl.storage import checkpoints as module
+
+
+def checkpoint(step: int = 40, **changes: object) -> Checkpoint:
+    values = {
+        "step": step,
+        "config": "steps: 100\n",
+        "state": {"kl_coef": 0.1 + 0.2, "row": {"objective/kl": 1e-300}, "none": None},
+        "tensors": {
+            "weight": torch.arange(6.0).reshape(2, 3) / 7,
+            "half": torch.tensor([1.0, -0.0], dtype=torch.bfloat16),
+            "step": torch.tensor(12.0),
+            "mask": torch.tensor([True, False]),
+        },
+        "streams": {"metrics": 5, "samples": 0},
+    }
+    return Checkpoint(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("12345 and more")
+    return tmp_path
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def no_telling(text: str) -> None:
+    raise AssertionError(text)
+
+
+def test_what_is_read_is_what_was_written_to_the_bit(run):
+    written = checkpoint()
+    place = write_checkpoint(run, written, keep_last=1)
+    assert place == run / "checkpoints" / "step-000040"
+    read = read_checkpoint(run, no_telling)
+    assert read is not None
+    assert (read.step, read.config, read.state, read.streams) == (
+        written.step,
+        written.config,
+        written.state,
+        written.streams,
+    )
+    assert read.tensors.keys() == written.tensors.keys()
+    for name, tensor in written.tensors.items():
+        assert read.tensors[name].dtype == tensor.dtype
+        assert read.tensors[name].shape == tensor.shape
+        assert torch.equal(
+            read.tensors[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)
+        )
+
+
+def test_it_holds_nothing_that_is_code(run):
+    place = write_checkpoint(run, checkpoint(), keep_last=1)
+    assert sorted(path.name for path in place.iterdir()) == [
+        "checkpoint.json",
+        "tensors.safetensors",
+    ]
+
+
+def test_the_newest_are_kept_by_number_not_by_name(run):
+    for step in (999_998, 999_999, 1_000_000):
+        write_checkpoint(run, checkpoint(step), keep_last=2)
+    assert names(run) == ["step-1000000", "step-999999"]
+    newest = read_checkpoint(run, no_telling)
+    assert newest is not None
+    assert newest.step == 1_000_000
+    assert newest_checkpoint(run) == run / "checkpoints" / "step-1000000"
+
+
+def test_a_step_that_has_one_keeps_it(run):
+    place = write_checkpoint(run, checkpoint(), keep_last=2)
+    before = {path: path.stat().st_mtime_ns for path in place.iterdir()}
+    write_checkpoint(run, checkpoint(), keep_last=2)
+    assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == before
+
+
+def test_where_there_is_none_there_is_none(run):
+    assert read_checkpoint(run, no_telling) is None
+    assert newest_checkpoint(run) is None
+    discard_checkpoints(run)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "step-x").mkdir()
+    assert read_checkpoint(run, no_telling) is None
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.json", "tensors.safetensors"])
+def test_a_damaged_one_is_passed_over_aloud(run, name, damage):
+    write_checkpoint(run, checkpoint(20), keep_last=3)
+    damage(write_checkpoint(run, checkpoint(40), keep_last=3) / name)
+    said: list[str] = []
+    found = read_checkpoint(run, said.append)
+    assert found is not None
+    assert found.step == 20
+    [line] = said
+    assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
+
+
+@pytest.mark.parametrize("key", ["step", "state", "streams", "config", "tensors.safetensors"])
+def test_no_value_can_be_changed_unseen(run, key):
+    file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
+    content = json.loads(file.read_text())
+    content[key] = {"kl_coef": 0.1} if isinstance(content[key], dict) else "41"
+    file.write_text(json.dumps(content))
+    said: list[str] = []
+    assert read_checkpoint(run, said.append) is None
+    assert said == ["checkpoint step-000040 cannot be used: checkpoint.json is damaged"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", '{"checksum": "0"}'])
+def test_what_is_no_checkpoint_at_all_is_passed_over(run, text):
+    file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
+    file.write_text(text)
+    said: list[str] = []
+    assert read_checkpoint(run, said.append) is None
+    assert len(said) == 1
+
+
+def test_rows_that_it_counts_on_must_be_there(run):
+    write_checkpoint(run, checkpoint(), keep_last=1)
+    (run / "metrics.jsonl").write_text("1234")
+    said: list[str] = []
+    assert read_checkpoint(run, said.append) is None
+    assert said == [
+        "checkpoint step-000040 cannot be used: rows of metrics.jsonl that it counts on are missing"
+    ]
+
+
+def test_one_of_another_format_is_refused_not_passed_over(run, monkeypatch):
+    monkeypatch.setattr(module, "FORMAT", 2)
+    place = write_checkpoint(run, checkpoint(), keep_last=1)
+    monkeypatch.undo()
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(run, no_telling)
+    assert str(caught.value) == (
+        f"run.output: the checkpoint must be of format 1, received {place} of format 2; go on "
+        f"with the version of abcrl that wrote it"
+    )
+
+
+def test_later_ones_and_unfinished_ones_are_discarded(run):
+    for step in (20, 40, 60):
+        write_checkpoint(run, checkpoint(step), keep_last=9)
+    shutil.copytree(run / "checkpoints/step-000020", run / "checkpoints/.step-000080.1234.tmp")
+    discard_checkpoints(run, after=20)
+    assert names(run) == ["step-000020"]
+    discard_checkpoints(run)
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_write_that_fails_leaves_nothing(run, monkeypatch):
+    write_checkpoint(run, checkpoint(20), keep_last=1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_checkpoint(run, checkpoint(40, state={"kl_coef": float("nan")}), keep_last=1)
+    assert names(run) == ["step-000020"]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(run, monkeypatch):
+    events: list[str] = []
+    rename = Path.rename
+
+    def note(file: Path) -> None:
+        events.append(f"sync {file.name.partition('.')[0] or file.name.split('.')[1]}")
+
+    def move(self: Path, target: Path) -> Path:
+        events.append(f"rename to {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr("abcrl.storage.durable.sync", note)
+    monkeypatch.setattr("abcrl.storage.checkpoints.sync", note)
+    monkeypatch.setattr(Path, "rename", move)
+    write_checkpoint(run, checkpoint(), keep_last=1)
+    renamed = events.index("rename to step-000040")
+    assert events[0] == "sync metrics"
+    assert {"sync tensors", "sync checkpoint", "sync step-000040"} <= {*events[:renamed]}
+    assert events[renamed + 1 :] == ["sync checkpoints", f"sync {run.name.partition('.')[0]}"]
