@@ -39,6 +39,7 @@ from .text.tokenizers import (
     tokenizer_identity,
     tokens_in_spans,
     train_tokenizer,
+    unshared_ids,
 )
 
 __all__ = [
@@ -82,5 +83,6 @@ __all__ = [
     "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",
+    "unshared_ids",
     "verify_capture",
 ]

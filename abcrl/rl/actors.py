@@ -10,11 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abcrl.config import InputError, PpoConfig, stream_seed
 from abcrl.models import (
     PolicyWithValueHead,
-    RewardModel,
     bos_prefix,
     context_length,
     disable_dropout,
-    embedding_rows,
     load_causal_lm,
     punctuation_ids,
 )
@@ -55,7 +53,6 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     readers = {"policy": model}
     if scorer.read is None:
         readers["reward_model"] = scorer.reward_model.model
-        _require_readable_ids(model, scorer.reward_model)
     for key, reader in readers.items():
         _require_context(config, reader, key, len(bos_prefix(tokenizer)))
     seed = stream_seed(config.run.seed, "value-head")
@@ -66,16 +63,6 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     scorer.reward_model.to(device)
     punctuation = torch.tensor(punctuation_ids(tokenizer), dtype=torch.long, device=device)
     return Actors(policy, reference, scorer, tokenizer.eos_token_id, punctuation), tokenizer
-
-
-def _require_readable_ids(model: PreTrainedModel, reward_model: RewardModel) -> None:
-    """Refuses a reward model that shares the policy's tokenizer and cannot read all of its ids."""
-    if embedding_rows(reward_model.model) < embedding_rows(model):
-        raise InputError(
-            f"reward_model: must read every id that the policy can write, received "
-            f"{embedding_rows(reward_model.model)} embeddings against {embedding_rows(model)}; "
-            f"train it from the same SFT model"
-        )
 
 
 def _require_context(config: PpoConfig, model: nn.Module, key: str, prefix: int) -> None:

@@ -23,7 +23,8 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     """Returns what the batch says: scores, KL (nats per response), credit, lengths.
 
     `credit/dropped_share`, the attention that fell on prompt or template, is there for modes that
-    read the reward model's attention.
+    read the reward model's attention; `score/cut_rate`, the share of texts that were longer than
+    the reward model reads, where it does not read the policy's own ids.
     """
     responses, tokens, credit = rollout.responses, rollout.tokens, rollout.credit
     mask, scores = responses.response_mask, rollout.scored.scores
@@ -51,6 +52,8 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     }
     if rollout.scored.dropped_share is not None:
         values["credit/dropped_share"] = rollout.scored.dropped_share.mean()
+    if rollout.scored.cut is not None:
+        values["score/cut_rate"] = rollout.scored.cut.float().mean()
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     return {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
 

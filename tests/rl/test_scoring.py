@@ -15,7 +15,7 @@ from abcrl.config import InputError, PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.models import continue_prompt, make_render, read_responses
 from abcrl.rl.actors import Actors
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.scoring import Scorer, UnreadableIds
 from tests.models.text.tokenizer_families import tokenizer_of
 from tests.rl.rollouts import sample
 
@@ -60,7 +60,7 @@ def test_nothing_is_captured_unless_it_is_wanted(
     actors = make_actors()
     responses = sample(actors, prompts, settings)
     alone = actors.scorer.score(responses)
-    assert alone[1:] == (None, None, None)
+    assert all(part is None for part in alone[1:])
     assert torch.equal(actors.scorer.score(responses, ATTENTION).scores, alone.scores)
 
 
@@ -165,13 +165,54 @@ def test_a_template_is_read_and_gets_no_credit(foreign_actors: Actors, settings:
     assert not torch.allclose(scored.scores, plain.scores)
 
 
-def test_a_text_longer_than_the_reward_models_context_ends_the_run(
-    foreign_actors: Actors, make_actors: MakeActors, settings: PpoSettings
+def test_of_a_text_longer_than_the_reward_models_context_the_end_is_read(
+    foreign_actors: Actors, settings: PpoSettings
 ):
+    assert foreign_actors.scorer.read is not None
+    responses = sample(foreign_actors, words(foreign_actors), settings)
+    rows = [responses.ids_of(row) for row in range(6)]
+    read = foreign_actors.scorer.read(rows, width=responses.response_width)
+    lengths = read.attention_mask.sum(-1)
+    context = int(lengths.sort().values[2])
     short: Any = foreign_actors.scorer.reward_model.model
-    short.config.max_position_embeddings = 4
-    with pytest.raises(RunFailedError, match="reads at most 4"):
-        foreign_actors.scorer.score(sample(foreign_actors, words(foreign_actors), settings))
+    short.config.max_position_embeddings = context
+    try:
+        scored = foreign_actors.scorer.score(responses, ATTENTION)
+    finally:
+        short.config.max_position_embeddings = 128
+    assert scored.cut is not None
+    assert scored.reward_attention is not None
+    assert scored.cut.tolist() == (lengths > context).tolist()
+    assert scored.cut.any()
+    assert not scored.cut.all()
+    for row in range(6):
+        ids = read.input_ids[row][read.attention_mask[row]].tolist()[-context:]
+        score, attention = eagerly(foreign_actors, ids)
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+        reaches = read.overlap[row, : int(lengths[row])][-context:].sum(-1) > 0
+        arrived = scored.reward_attention[row].sum()
+        assert_close(arrived, attention[reaches].sum(), atol=1e-6, rtol=0)
+
+
+def test_ids_that_the_reward_model_lacks_are_read_as_unknown(
+    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings
+):
+    actors = make_actors()
+    responses = sample(actors, prompts, settings)
+    model = actors.scorer.reward_model
+    # Id 5 is a token of the policy's own; 12 and more have no embedding.
+    scorer = Scorer(model, unreadable=UnreadableIds(torch.tensor([5]), 12, 3))
+    scored = scorer.score(responses, ATTENTION)
+    changed = 0
+    for row in range(16):
+        prompt, response = responses.ids_of(row)
+        ids = [3 if each == 5 or each >= 12 else each for each in prompt + response]
+        changed += ids != prompt + response
+        score, _ = eagerly(actors, ids)
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+    assert changed > 3
+    nothing = Scorer(model, unreadable=UnreadableIds(torch.zeros(0, dtype=torch.long), 16, 0))
+    assert torch.equal(nothing.score(responses).scores, actors.scorer.score(responses).scores)
 
 
 def test_evidence_that_can_be_had_passes_the_check(
