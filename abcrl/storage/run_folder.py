@@ -58,16 +58,20 @@ class RunFolder:
         return folder
 
     @staticmethod
-    def check_free(path: Path) -> None:
+    def check_free(path: Path, key: str = "run.output") -> None:
         """Refuses an existing path: a run never overwrites another.
+
+        Args:
+            path: The folder that is to be made.
+            key: Configuration key to name.
 
         Raises:
             InputError: The path exists.
         """
         if path.exists():
             raise InputError(
-                f"run.output: the folder must not exist yet, received {path}; choose another name "
-                f"with --output or remove it"
+                f"{key}: the folder must not exist yet, received {path}; choose another name with "
+                f"--output or remove it"
             )
 
     def __enter__(self) -> Self:

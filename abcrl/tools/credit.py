@@ -74,7 +74,7 @@ def run_credit(config: CreditConfig, reporter: Reporter) -> CreditReport:
     """
     output = None if config.output is None else Path(config.output)
     if output is not None:
-        RunFolder.check_free(output)
+        RunFolder.check_free(output, "output")
     require_model_folder(config.reward_model, "reward_model", kind="SequenceClassification")
     if config.policy is not None:
         require_model_folder(config.policy, "policy", kind="CausalLM")

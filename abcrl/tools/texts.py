@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from abcrl.config import InputError
 from abcrl.data import Example
 from abcrl.models import bos_prefix, encode_batch, tokens_in_spans
 from abcrl.rl.responses import Responses
@@ -43,11 +44,26 @@ class ReadTexts(NamedTuple):
 def read_texts(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> ReadTexts:
-    """Returns texts in a tokenizer's tokens, at most `max_length` of them each."""
+    """Returns texts in a tokenizer's tokens, at most `max_length` of them each.
+
+    Texts that the tokenizer has fewer than two tokens for, EOS included, are left out: one is the
+    prompt.
+
+    Raises:
+        InputError: Fewer than two texts are left.
+    """
     prefix = bos_prefix(tokenizer)
     plain = encode_batch(tokenizer, [example.text for example in examples])
     whole = [[*prefix, *ids, tokenizer.eos_token_id] for ids in plain]
-    return ReadTexts(examples, [ids[:max_length] for ids in whole], len(prefix))
+    kept = [row for row, ids in enumerate(plain) if ids]
+    if len(kept) < 2:
+        raise InputError(
+            f"data.source: must hold at least two held-out texts that the tokenizer has tokens "
+            f"for, received {len(kept)} of {len(examples)}; give more texts with --dataset"
+        )
+    return ReadTexts(
+        [examples[row] for row in kept], [whole[row][:max_length] for row in kept], len(prefix)
+    )
 
 
 def as_responses(rows: Sequence[Sequence[int]], device: torch.device) -> Responses:

@@ -9,12 +9,15 @@ import torch
 
 from abcrl.analysis.faithfulness import rank_correlation
 from abcrl.config import CreditConfig, InputError, RewardMode, load_config
+from abcrl.data import Example
 from abcrl.densification import Evidence, assign_credit
 from abcrl.models import load_reward_model
 from abcrl.reporter import SilentReporter
 from abcrl.storage import read_rows, read_status
 from abcrl.tools.credit import CreditReport, run_credit
+from abcrl.tools.texts import read_texts
 from tests.conftest import TinyRuns
+from tests.models.text.tokenizer_families import tokenizer_of
 
 NO_POLICY = {"abc-d", "abc-d2"}
 
@@ -164,8 +167,18 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_texts_that_the_tokenizer_has_no_token_for_are_left_out():
+    tokenizer = tokenizer_of("wordpiece")
+    examples = [Example("The plot"), Example("\u200d"), Example("was good"), Example("\x01\x02")]
+    texts = read_texts(examples, tokenizer, 64)
+    assert [example.text for example in texts.examples] == ["The plot", "was good"]
+    assert all(len(ids) >= 3 for ids in texts.ids)
+    with pytest.raises(InputError, match=r"data\.source: .* received 1 of 3"):
+        read_texts(examples[1:], tokenizer, 64)
+
+
 def test_an_existing_folder_is_left_alone(tiny_runs: TinyRuns, tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="must not exist yet"):
+    with pytest.raises(InputError, match=r"^output: the folder must not exist yet"):
         measure(tiny_runs, output=str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

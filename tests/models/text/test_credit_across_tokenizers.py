@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.densification import Evidence, Transferred, assign_credit, transfer
 from abcrl.models import (
     DecodedResponse,
-    Reading,
+    RewardTokens,
     RewardText,
     byte_overlap,
     continue_prompt,
@@ -42,7 +42,7 @@ class Case(NamedTuple):
     response_ids: list[int]
     response: DecodedResponse
     text: RewardText
-    reading: Reading
+    reading: RewardTokens
     attention: Tensor
     result: Transferred
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase
 from abcrl.config import InputError
 from abcrl.models import (
     DecodedResponse,
-    Reading,
+    RewardTokens,
     RewardText,
     byte_overlap,
     continue_prompt,
@@ -29,7 +29,7 @@ UNHAPPY = DecodedResponse("So:", "unhappy end", (0, 2, 7, 11, 11), ended=True)
 def overlap_of(
     spans: list[tuple[int, int]], eos: int | None = None, response: DecodedResponse = UNHAPPY
 ) -> list[list[float]]:
-    return byte_overlap(response, Reading([0] * len(spans), spans, eos)).tolist()
+    return byte_overlap(response, RewardTokens([0] * len(spans), spans, eos)).tolist()
 
 
 def test_overlap_is_counted_in_bytes():
@@ -68,7 +68,7 @@ def test_overlap_with_parts_of_a_replacement_character():
     assert overlap_of([(0, 3), (3, 4)], response=response) == [[1.5, 1.5, 0], [0, 0, 1]]
 
 
-def reading_of(tokenizer: PreTrainedTokenizerBase, text: str, prompt: str = "") -> Reading:
+def reading_of(tokenizer: PreTrainedTokenizerBase, text: str, prompt: str = "") -> RewardTokens:
     response = DecodedResponse(prompt, text, (0, len(text.encode())), ended=False)
     return read_response(tokenizer, continue_prompt(prompt, text), response)
 
@@ -239,7 +239,7 @@ def test_a_template_of_plain_words():
 def test_something_is_read_where_a_tokenizer_knows_nothing():
     tokenizer = tokenizer_of("wordpiece")
     reading = reading_of(tokenizer, "\x00")
-    assert reading == Reading([tokenizer.eos_token_id], [(-1, -1)], None)
+    assert reading == RewardTokens([tokenizer.eos_token_id], [(-1, -1)], None)
 
 
 def test_a_batch_is_padded_on_the_right():
