@@ -18,15 +18,16 @@ from .reward.loading import load_reward_model
 from .reward.model import RewardModel, RewardOutput
 from .scratch import build_causal_lm, require_buildable
 from .text.byte_spans import DecodedResponse, decode_response, token_bytes
-from .text.reward_text import (
-    Reading,
+from .text.reading import (
     RewardInputs,
-    RewardText,
+    RewardTokens,
     byte_overlap,
-    continue_prompt,
     read_response,
     read_responses,
+    splice_response,
+    splice_responses,
 )
+from .text.reward_text import RewardText, continue_prompt
 from .text.templates import make_render
 from .text.tokenizers import (
     add_pad_token,
@@ -48,11 +49,11 @@ __all__ = [
     "DecodedResponse",
     "PolicyOutput",
     "PolicyWithValueHead",
-    "Reading",
     "RewardInputs",
     "RewardModel",
     "RewardOutput",
     "RewardText",
+    "RewardTokens",
     "add_pad_token",
     "bos_prefix",
     "build_causal_lm",
@@ -79,6 +80,8 @@ __all__ = [
     "require_buildable",
     "response_logits",
     "shares_ids",
+    "splice_response",
+    "splice_responses",
     "token_bytes",
     "tokenizer_identity",
     "tokens_in_spans",

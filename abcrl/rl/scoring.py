@@ -22,6 +22,7 @@ from abcrl.models import (
     make_render,
     read_responses,
     shares_ids,
+    splice_responses,
     unshared_ids,
 )
 
@@ -83,8 +84,8 @@ class Scorer:
 
     Attributes:
         reward_model: The frozen reward model.
-        read: What it reads of responses; None where it reads the policy's own ids.
-        unreadable: Which of those it cannot read.
+        read: What it reads of responses; None where that is the policy's ids and nothing else.
+        unreadable: Which of the policy's ids it cannot read; None where it reads text.
     """
 
     reward_model: RewardModel
@@ -94,8 +95,9 @@ class Scorer:
     def score(self, responses: Responses, wanted: frozenset[str] = frozenset()) -> Scored:
         """Returns the scores and those of the `Evidence` fields wanted that the model gives.
 
-        A reward model that shares the policy's tokenizer gets the ids, never a decoded and
-        re-encoded text. Another one reads the text, and its attention comes back by byte overlap.
+        A reward model that shares the policy's tokenizer gets the response's ids, never a decoded
+        and re-encoded text. Another one reads the text, and its attention comes back by byte
+        overlap.
 
         Raises:
             RunFailedError: A score is not finite.
@@ -149,6 +151,11 @@ class Scorer:
         rows = [responses.ids_of(row) for row in range(len(responses.sequences))]
         inputs = self.read(rows, width=responses.response_width)
         inputs, cut = _fit(inputs, context_length(self.reward_model.model))
+        if self.unreadable is not None:
+            # What the template says is in the reward model's own words.
+            theirs = inputs.overlap.sum(-1) > 0
+            ids = self.unreadable.replaced_in(inputs.input_ids).where(theirs, inputs.input_ids)
+            inputs = inputs._replace(input_ids=ids)
         device = responses.sequences.device
         return _Reading(*(tensor.to(device) for tensor in (*inputs, cut)))
 
@@ -194,8 +201,15 @@ def load_scorer(
         heads=evidence.heads,
     )
     disable_dropout(reward_model.model)
-    if reading.template is None and shares_ids(tokenizer, own_tokenizer):
-        return Scorer(reward_model, unreadable=_unreadable(reward_model, tokenizer, own_tokenizer))
+    tokenizers = (tokenizer, own_tokenizer)
+    if shares_ids(*tokenizers):
+        unreadable = _unreadable(reward_model, *tokenizers)
+        if reading.template is None:
+            return Scorer(reward_model, unreadable=unreadable)
+        render = make_render(reading.template, own_tokenizer)
+        return Scorer(
+            reward_model, partial(splice_responses, *tokenizers, render=render), unreadable
+        )
     largest = max(own_tokenizer.get_vocab().values())
     if embedding_rows(reward_model.model) <= largest:
         raise InputError(
@@ -204,7 +218,7 @@ def load_scorer(
             f"tokenizer it was trained with beside it"
         )
     render = make_render(reading.template, own_tokenizer)
-    return Scorer(reward_model, partial(read_responses, tokenizer, own_tokenizer, render=render))
+    return Scorer(reward_model, partial(read_responses, *tokenizers, render=render))
 
 
 def _unreadable(

@@ -13,13 +13,21 @@ from transformers import PreTrainedModel
 
 from abcrl.config import InputError, PpoSettings, RunFailedError
 from abcrl.data import Prompt
-from abcrl.models import continue_prompt, make_render, read_responses
+from abcrl.models import (
+    continue_prompt,
+    encode_plain,
+    make_render,
+    read_responses,
+    splice_responses,
+)
 from abcrl.rl.actors import Actors
+from abcrl.rl.responses import Responses
 from abcrl.rl.scoring import Scorer, UnreadableIds
 from tests.models.text.tokenizer_families import tokenizer_of
 from tests.rl.rollouts import sample
 
 MakeActors = Callable[..., Actors]
+EOS = 0
 BuildModel = Callable[..., PreTrainedModel]
 ATTENTION = frozenset({"reward_attention"})
 PREFIXES = frozenset({"prefix_scores"})
@@ -192,6 +200,36 @@ def test_of_a_text_longer_than_the_reward_models_context_the_end_is_read(
         reaches = read.overlap[row, : int(lengths[row])][-context:].sum(-1) > 0
         arrived = scored.reward_attention[row].sum()
         assert_close(arrived, attention[reaches].sum(), atol=1e-6, rtol=0)
+
+
+def test_a_template_leaves_the_ids_of_a_shared_tokenizer_as_they_were(
+    make_actors: MakeActors, settings: PpoSettings
+):
+    tokenizer = tokenizer_of("byte-level")
+    actors = make_actors(vocab_size=len(tokenizer), max_position_embeddings=128)
+    responses = sample(actors, words(actors), settings)
+    render = make_render("The plot was: {prompt}{response} (end)", tokenizer)
+    read = partial(splice_responses, tokenizer, tokenizer, render=render)
+    scorer = Scorer(actors.scorer.reward_model, read)
+    scored = scorer.score(responses, ATTENTION)
+    assert scored.reward_attention is not None
+    before, after = encode_plain(tokenizer, "The plot was: "), encode_plain(tokenizer, " (end)")
+    for row in range(6):
+        prompt, response = responses.ids_of(row)
+        asked = encode_plain(tokenizer, "The plot was: " + str(tokenizer.decode(prompt)))
+        assert asked[:2] == before[:2]
+        eos = [EOS] if response[-1] == EOS else []
+        body = response[: len(response) - len(eos)]
+        score, attention = eagerly(actors, [*asked, *body, *after, *eos])
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+        arrived = scored.reward_attention[row, : len(body)]
+        expected = attention[len(asked) : len(asked) + len(body)]
+        assert_close(arrived, expected, atol=1e-6, rtol=0)
+    # The prompt alone, which `abcrl credit` asks for, is a text too.
+    alone = Responses(
+        responses.sequences[:, :3], responses.attention_mask[:, :3], responses.response_mask[:, :0]
+    )
+    assert scorer.score(alone).scores.isfinite().all()
 
 
 def test_ids_that_the_reward_model_lacks_are_read_as_unknown(
