@@ -123,6 +123,11 @@ class Scorer:
             prefix_scores = output.prefix_scores[:, responses.prompt_width - 1 :]
         return Scored(output.scores, attention, dropped, prefix_scores, reading.cut)
 
+    def cuts(self, responses: Responses) -> Bool[Tensor, " B"]:
+        """Returns which texts are longer than the reward model reads, as `Scored.cut`."""
+        cut = self._read(responses).cut
+        return torch.zeros_like(responses.lengths, dtype=torch.bool) if cut is None else cut
+
     def verify(self, responses: Responses, wanted: frozenset[str]) -> None:
         """Refuses a reward model that does not give what is wanted, asked about some responses.
 

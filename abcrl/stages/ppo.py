@@ -111,6 +111,7 @@ class _Training:
         self._actors = actors
         self._folder = folder
         self._reporter = reporter
+        self._told_of_cuts = False
         self._prompts, self._draws = _training_draws(config, texts.train)
         self._controller = KlController(config.kl)
         self._updater = PolicyUpdater(
@@ -165,6 +166,7 @@ class _Training:
                 evaluation = self._evaluate(step)
                 row |= evaluation
             self._folder.append("metrics", [{"step": step, **row}])
+            self._tell_of_cuts(step, row)
             self._reporter.advance(
                 step,
                 {
@@ -174,6 +176,16 @@ class _Training:
                 },
             )
         return evaluation
+
+    def _tell_of_cuts(self, step: int, row: Metrics) -> None:
+        """Says, the first time, that the reward model does not read whole responses."""
+        share = row.get("score/cut_rate", 0.0)
+        if share > 0 and not self._told_of_cuts:
+            self._told_of_cuts = True
+            self._reporter.message(
+                f"step {step}: {share:.1%} of the responses, prompt and template included, are "
+                f"longer than the reward model reads; it sees their ends (score/cut_rate)"
+            )
 
     def evaluate_start(self) -> Metrics:
         """Evaluates the SFT model itself; the row of step 0."""

@@ -37,6 +37,11 @@ def test_tables_show_every_mode_and_what_was_left_out(abcrl, tiny_runs):
             ["--reward-model", "a/b", "--set", "score.template=no place"],
             "score.template: must be chat, or hold {response} once and {prompt} at most once",
         ),
+        (
+            ["--reward-model", "a/b", "--set", 'score.template="{promt} {response}"'],
+            "score.template: must have no other places than {prompt} and {response}, received "
+            "{promt}",
+        ),
         (["--reward-model", "/absent"], "reward_model: must be a model folder with a config.json"),
     ],
 )
