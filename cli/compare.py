@@ -69,8 +69,8 @@ def compare(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Stage 4: train every arm with every seed and compare them, paired by seed.
 
-    With no arguments it runs the built-in experiment: generated reviews, every reward mode, a few
-    minutes on two CPU cores. SFT and reward model are trained once and shared.
+    With no arguments it runs the built-in experiment: generated reviews, the paper's five modes, a
+    few minutes on two CPU cores. SFT and reward model are trained once and shared.
     """
     with exit_codes(debug=debug):
         from abcrl.config import CompareConfig, parse_seeds

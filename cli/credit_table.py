@@ -20,6 +20,8 @@ def print_credit(report: "CreditReport") -> None:
         f"{spread.texts} held-out texts of {spread.tokens:.0f} tokens, scores "
         f"{report.score_mean:+.2f} on average, standard deviation {report.score_std:.2f}"
     ]
+    if report.shortened:
+        lines.append(f"{report.shortened} of them are longer, and read as far as the models can")
     if report.dropped_share is not None:
         lines.append(
             f"{report.dropped_share:.1%} of the scored position's attention lies outside of the "
@@ -28,6 +30,7 @@ def print_credit(report: "CreditReport") -> None:
     for line in lines:
         console.print(line, soft_wrap=whole)
     console.print(_where(report))
+    console.print()
     console.print(_faithful(report))
     for mode, reason in report.left_out.items():
         console.print(f"{mode} is left out: {reason}", markup=False, soft_wrap=whole)

@@ -1,5 +1,6 @@
 """How the score becomes token rewards: the reward mode and its options, the score's offset."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -53,7 +54,7 @@ class EvidenceConfig(Group):
     """What the reward modes look at."""
 
     layer: int = -1
-    """Layer whose attention is read; negative counts from the end."""
+    """Layer whose attention is read, by modes that read any; negative counts from the end."""
     heads: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
     """Heads whose attention is averaged, e.g. [0, 3]; null: all."""
     alignment: Literal["attended", "paper"] = "attended"
@@ -90,28 +91,43 @@ class RewardConfig(EvidenceConfig):
         return self.mode.default_beta if self.beta is None else self.beta
 
 
-Label = Annotated[str, Field(min_length=1)] | Literal[0, 1]
-
-
 class ReadingConfig(Group):
     """What the reward model reads, and which of its labels counts."""
 
-    positive_label: Label | None = None
+    positive_label: str | int | None = None
     """Label of a reward model with two whose logit counts for the text: its name, 0 or 1. null: the
     one that its id2label tells, e.g. positive of negative and positive."""
     template: Annotated[str, Field(min_length=1)] | None = None
-    """What the reward model reads: a text with {prompt} and {response}, or chat (its tokenizer's
-    chat template). null: the response right behind the prompt."""
+    """What the reward model reads: a text with {prompt} and {response}, all of it plain words, or
+    chat (its tokenizer's chat template). null: the response right behind the prompt."""
+
+    @field_validator("positive_label", mode="before")
+    @classmethod
+    def _positive_label_is_a_name_or_an_index(cls, label: object) -> object:
+        # Before pydantic's own check, which would say two things of a union, one for each part.
+        is_index = label in (0, 1) and isinstance(label, int) and not isinstance(label, bool)
+        if label is None or is_index or (isinstance(label, str) and label):
+            return label
+        raise ValueError(
+            f"must be a label's name, 0 or 1, received {label!r}; see id2label in the reward "
+            f"model's config.json"
+        )
 
     @field_validator("template")
     @classmethod
     def _template_holds_the_response_once(cls, template: str | None) -> str | None:
         if template is None or template == CHAT_TEMPLATE:
             return template
+        unknown = set(re.findall(r"\{(\w+)\}", template)) - {"prompt", "response"}
+        if unknown:
+            raise ValueError(
+                f"must have no other places than {{prompt}} and {{response}}, received "
+                f"{{{min(unknown)}}}; correct its name, or write it without braces"
+            )
         if template.count("{response}") != 1 or template.count("{prompt}") > 1:
             raise ValueError(
-                f"template must be {CHAT_TEMPLATE}, or hold {{response}} once and {{prompt}} at "
-                f"most once, received {template!r}"
+                f"must be {CHAT_TEMPLATE}, or hold {{response}} once and {{prompt}} at "
+                f"most once, received {template!r}; for example '{{prompt}}\\n\\n{{response}}'"
             )
         return template
 

@@ -24,6 +24,7 @@ from .refusals import (
     has_response,
     is_evidence,
     is_finite,
+    refusal,
     require_floats,
     require_mask,
 )
@@ -42,7 +43,7 @@ class Transferred(NamedTuple):
 def transfer(
     attention: Float[Tensor, "B S"],
     overlap: Float[Tensor, "B S R"],
-    response_mask: Bool[Tensor, "B R"],
+    response_mask: Bool[Tensor, "B R"] | None = None,
 ) -> Transferred:
     """Return each source token's attention split over the response tokens that it overlaps.
 
@@ -55,10 +56,10 @@ def transfer(
         attention: attention or weights over the source tokens, on any scale.
         overlap: how much of source token s lies in response token j, in bytes or any other unit:
             only proportions within [b, s] matter. Columns off the response are not read.
-        response_mask: True = this response token counts.
+        response_mask: True = this response token counts; None: every column does.
 
     Returns:
-        Transferred on the device of the mask, in float32, outside of autograd. Within 1e-6 of the
+        Transferred on the device of attention, in float32, outside of autograd. Within 1e-6 of the
         row's attention, sum of out = (1 - dropped_share) * sum of in; no row depends on another. A
         row without attention drops nothing. Where each source token overlaps one response token
         and none the same, attention arrives unchanged to the bit.
@@ -67,6 +68,8 @@ def transfer(
         ValueError: wrong type, shape, dtype or device; a row without a response token; attention,
             or overlap on the response, that is negative or not finite in float32.
     """
+    if response_mask is None:
+        response_mask = _all_columns(overlap)
     _require_structure(attention, overlap, response_mask)
     on_response = response_mask[:, None, :].expand(overlap.shape)
     attention = attention.to(torch.float32)
@@ -86,6 +89,15 @@ def transfer(
     arrived = shares.mul_(attention[:, :, None]).sum(1)
     dropped = attention.masked_fill(reaches, 0).sum(-1)
     return Transferred(arrived, dropped / received.where(received > 0, 1))
+
+
+def _all_columns(overlap: Tensor) -> Tensor:
+    """Return the mask in which every column of the overlap counts, if it has columns."""
+    if not isinstance(overlap, Tensor) or overlap.ndim != 3:
+        received = list(overlap.shape) if isinstance(overlap, Tensor) else type(overlap).__name__
+        raise refusal("overlap", "have shape [B, S, R]", received, "pass it with these axes")
+    B, _, R = overlap.shape
+    return torch.ones(B, R, dtype=torch.bool, device=overlap.device)
 
 
 def _require_structure(attention: Tensor, overlap: Tensor, response_mask: Tensor) -> None:

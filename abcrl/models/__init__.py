@@ -26,15 +26,16 @@ from .reward.loading import load_reward_model
 from .reward.model import RewardModel, RewardOutput
 from .scratch import build_causal_lm, require_buildable
 from .text.byte_spans import DecodedResponse, decode_response, token_bytes
-from .text.reward_text import (
-    Reading,
+from .text.reading import (
     RewardInputs,
-    RewardText,
+    RewardTokens,
     byte_overlap,
-    continue_prompt,
     read_response,
     read_responses,
+    splice_response,
+    splice_responses,
 )
+from .text.reward_text import RewardText, continue_prompt
 from .text.templates import make_render
 from .text.tokenizers import (
     add_pad_token,
@@ -47,6 +48,7 @@ from .text.tokenizers import (
     tokenizer_identity,
     tokens_in_spans,
     train_tokenizer,
+    unshared_ids,
 )
 
 __all__ = [
@@ -55,11 +57,11 @@ __all__ = [
     "DecodedResponse",
     "PolicyOutput",
     "PolicyWithValueHead",
-    "Reading",
     "RewardInputs",
     "RewardModel",
     "RewardOutput",
     "RewardText",
+    "RewardTokens",
     "ValueModel",
     "adapters_off",
     "add_adapters",
@@ -93,9 +95,12 @@ __all__ = [
     "response_logits",
     "save_policy",
     "shares_ids",
+    "splice_response",
+    "splice_responses",
     "token_bytes",
     "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",
+    "unshared_ids",
     "verify_capture",
 ]

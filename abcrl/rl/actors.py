@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abcrl.config import InputError, PpoConfig, stream_seed
 from abcrl.models import (
     PolicyWithValueHead,
-    RewardModel,
     ValueModel,
     adapters_off,
     add_adapters,
@@ -20,7 +19,6 @@ from abcrl.models import (
     compute_in_bf16,
     context_length,
     disable_dropout,
-    embedding_rows,
     load_causal_lm,
     punctuation_ids,
     require_bf16,
@@ -75,7 +73,6 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     readers = {"policy": model}
     if scorer.read is None:
         readers["reward_model"] = scorer.reward_model.model
-        _require_readable_ids(model, scorer.reward_model)
     for key, reader in readers.items():
         _require_context(config, reader, key, len(bos_prefix(tokenizer)))
     policy = build_policy(config, model, scorer).to(device).eval()
@@ -144,16 +141,6 @@ def _checkpoint_gradients(trunk: PreTrainedModel) -> None:
     newer = getattr(trunk, "activation_checkpointing_enable", None)
     enable = trunk.gradient_checkpointing_enable if newer is None else newer
     enable({"use_reentrant": False})
-
-
-def _require_readable_ids(model: PreTrainedModel, reward_model: RewardModel) -> None:
-    """Refuses a reward model that shares the policy's tokenizer and cannot read all of its ids."""
-    if embedding_rows(reward_model.model) < embedding_rows(model):
-        raise InputError(
-            f"reward_model: must read every id that the policy can write, received "
-            f"{embedding_rows(reward_model.model)} embeddings against {embedding_rows(model)}; "
-            f"train it from the same SFT model"
-        )
 
 
 def _require_context(config: PpoConfig, model: nn.Module, key: str, prefix: int) -> None:

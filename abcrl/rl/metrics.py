@@ -23,8 +23,10 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     """Returns what the batch says: scores, KL (nats per response), credit, lengths.
 
     `credit/dropped_share`, the attention that fell on prompt or template, is there for modes that
-    read the reward model's attention; `score/scale` where scores are scaled; `objective/kl_alarm`,
-    1, where the batch's KL is so negative that it cannot be one (`kl_alarm`).
+    read the reward model's attention; `score/cut_rate`, the share of texts that were longer than
+    the reward model reads, where it does not read the policy's own ids; `score/scale` where scores
+    are scaled; `objective/kl_alarm`, 1, where the batch's KL is so negative that it cannot be one
+    (`kl_alarm`).
     """
     responses, tokens, credit = rollout.responses, rollout.tokens, rollout.credit
     mask, scores = responses.response_mask, rollout.scored.scores
@@ -52,6 +54,8 @@ def rollout_metrics(rollout: Rollout, actors: Actors, *, kl_coef: float) -> dict
     }
     if rollout.scored.dropped_share is not None:
         values["credit/dropped_share"] = rollout.scored.dropped_share.mean()
+    if rollout.scored.cut is not None:
+        values["score/cut_rate"] = rollout.scored.cut.float().mean()
     numbers = torch.stack([value.float() for value in values.values()]).tolist()
     row = {**dict(zip(values, numbers, strict=True)), "objective/kl_coef": kl_coef}
     if rollout.score_scale is not None:

@@ -1,9 +1,8 @@
 """What the reward model says of sampled responses: scores, and the evidence that it leaves."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +22,8 @@ from abcrl.models import (
     make_render,
     read_responses,
     shares_ids,
+    splice_responses,
+    unshared_ids,
 )
 
 from .responses import Responses
@@ -38,10 +39,34 @@ class Scored(NamedTuple):
     """0 to 1: the part of that position's attention that lies on prompt, BOS or template."""
     prefix_scores: Float[Tensor, "B R+1"] | None = None
     """The score before each response token, and after the last column."""
+    cut: Bool[Tensor, " B"] | None = None
+    """True where a text was longer than the reward model reads, and lost its beginning; None where
+    it reads the policy's own ids."""
 
 
-ReadResponses = Callable[..., RewardInputs]
-"""`(prompt ids and response ids of each row, *, width=R)` -> what the reward model reads."""
+@runtime_checkable
+class ReadResponses(Protocol):
+    """How a reward model reads the text of responses."""
+
+    def __call__(self, rows: list[tuple[list[int], list[int]]], *, width: int) -> RewardInputs:
+        """Returns its inputs for prompt ids and response ids; `width` is R."""
+        ...
+
+
+class UnreadableIds(NamedTuple):
+    """Ids of the policy that the reward model cannot read, though the tokenizer is the same."""
+
+    ids: Int[Tensor, " ids"]
+    """Tokens that the policy's tokenizer has added, a pad token for example."""
+    rows: int
+    """Ids from here on have no embedding."""
+    substitute: int
+    """What is read in their place."""
+
+    def replaced_in(self, input_ids: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+        """Returns the ids with the unreadable ones replaced."""
+        known = (input_ids < self.rows) & ~torch.isin(input_ids, self.ids.to(input_ids.device))
+        return input_ids.where(known, self.substitute)
 
 
 class _Reading(NamedTuple):
@@ -49,7 +74,8 @@ class _Reading(NamedTuple):
 
     input_ids: Int[Tensor, "B S"]
     attention_mask: Bool[Tensor, "B S"]
-    overlap: Float[Tensor, "B S R"] | None
+    overlap: Float[Tensor, "B S R"] | None = None
+    cut: Bool[Tensor, " B"] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +84,23 @@ class Scorer:
 
     Attributes:
         reward_model: The frozen reward model.
-        read: What it reads of responses; None where it reads the policy's own ids.
+        read: What it reads of responses; None where that is the policy's ids and nothing else.
+        unreadable: Which of the policy's ids it cannot read; None where it reads text.
     """
 
     reward_model: RewardModel
     read: ReadResponses | None = None
+    unreadable: UnreadableIds | None = None
 
     def score(self, responses: Responses, wanted: frozenset[str] = frozenset()) -> Scored:
         """Returns the scores and those of the `Evidence` fields wanted that the model gives.
 
-        A reward model that shares the policy's tokenizer gets the ids, never a decoded and
-        re-encoded text. Another one reads the text, and its attention comes back by byte overlap.
+        A reward model that shares the policy's tokenizer gets the response's ids, never a decoded
+        and re-encoded text. Another one reads the text, and its attention comes back by byte
+        overlap.
 
         Raises:
-            RunFailedError: A score is not finite, or a text is longer than the model can read.
+            RunFailedError: A score is not finite.
             InputError: A tokenizer does not tell where its tokens stand.
         """
         reading = self._read(responses)
@@ -92,7 +121,12 @@ class Scorer:
             dropped = (1 - attention.sum(-1)).clamp(0, 1)
         if output.prefix_scores is not None:
             prefix_scores = output.prefix_scores[:, responses.prompt_width - 1 :]
-        return Scored(output.scores, attention, dropped, prefix_scores)
+        return Scored(output.scores, attention, dropped, prefix_scores, reading.cut)
+
+    def cuts(self, responses: Responses) -> Bool[Tensor, " B"]:
+        """Returns which texts are longer than the reward model reads, as `Scored.cut`."""
+        cut = self._read(responses).cut
+        return torch.zeros_like(responses.lengths, dtype=torch.bool) if cut is None else cut
 
     def verify(self, responses: Responses, wanted: frozenset[str]) -> None:
         """Refuses a reward model that does not give what is wanted, asked about some responses.
@@ -115,17 +149,36 @@ class Scorer:
 
     def _read(self, responses: Responses) -> _Reading:
         if self.read is None:
-            return _Reading(responses.sequences, responses.attention_mask, None)
+            ids = responses.sequences
+            if self.unreadable is not None:
+                ids = self.unreadable.replaced_in(ids)
+            return _Reading(ids, responses.attention_mask)
         rows = [responses.ids_of(row) for row in range(len(responses.sequences))]
         inputs = self.read(rows, width=responses.response_width)
-        context, longest = context_length(self.reward_model.model), inputs.input_ids.shape[1]
-        if context is not None and longest > context:
-            raise RunFailedError(
-                f"a response is {longest} tokens long to the reward model, with all that is around "
-                f"it, which reads at most {context}; lower response.cap_high or prompt.max_tokens"
-            )
+        inputs, cut = _fit(inputs, context_length(self.reward_model.model))
+        if self.unreadable is not None:
+            # What the template says is in the reward model's own words.
+            theirs = inputs.overlap.sum(-1) > 0
+            ids = self.unreadable.replaced_in(inputs.input_ids).where(theirs, inputs.input_ids)
+            inputs = inputs._replace(input_ids=ids)
         device = responses.sequences.device
-        return _Reading(*(tensor.to(device) for tensor in inputs))
+        return _Reading(*(tensor.to(device) for tensor in (*inputs, cut)))
+
+
+def _fit(inputs: RewardInputs, context: int | None) -> tuple[RewardInputs, Bool[Tensor, " B"]]:
+    """Returns inputs that a model can read, of longer texts the ends, and which texts were longer.
+
+    A run that has gone on for hours should not end because one response spells a long text.
+    """
+    ids, mask, overlap = inputs
+    lengths = mask.sum(-1)
+    longest = int(lengths.max()) if context is None else context
+    excess = (lengths - longest).clamp(min=0)
+    if excess.any():
+        kept = excess[:, None] + torch.arange(longest)
+        columns = kept[..., None].expand(-1, -1, overlap.shape[-1])
+        inputs = RewardInputs(ids.gather(1, kept), mask.gather(1, kept), overlap.gather(1, columns))
+    return inputs, excess > 0
 
 
 def load_scorer(
@@ -153,8 +206,15 @@ def load_scorer(
         heads=evidence.heads,
     )
     disable_dropout(reward_model.model)
-    if reading.template is None and shares_ids(tokenizer, own_tokenizer):
-        return Scorer(reward_model)
+    tokenizers = (tokenizer, own_tokenizer)
+    if shares_ids(*tokenizers):
+        unreadable = _unreadable(reward_model, *tokenizers)
+        if reading.template is None:
+            return Scorer(reward_model, unreadable=unreadable)
+        render = make_render(reading.template, own_tokenizer)
+        return Scorer(
+            reward_model, partial(splice_responses, *tokenizers, render=render), unreadable
+        )
     largest = max(own_tokenizer.get_vocab().values())
     if embedding_rows(reward_model.model) <= largest:
         raise InputError(
@@ -163,7 +223,19 @@ def load_scorer(
             f"tokenizer it was trained with beside it"
         )
     render = make_render(reading.template, own_tokenizer)
-    return Scorer(reward_model, partial(read_responses, tokenizer, own_tokenizer, render=render))
+    return Scorer(reward_model, partial(read_responses, *tokenizers, render=render))
+
+
+def _unreadable(
+    reward_model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    own_tokenizer: PreTrainedTokenizerBase,
+) -> UnreadableIds:
+    substitute = own_tokenizer.unk_token_id
+    if substitute is None:
+        substitute = own_tokenizer.eos_token_id
+    ids = torch.tensor(unshared_ids(tokenizer, own_tokenizer), dtype=torch.long)
+    return UnreadableIds(ids, embedding_rows(reward_model.model), substitute)
 
 
 def _require_finite(scores: Float[Tensor, " B"]) -> None:

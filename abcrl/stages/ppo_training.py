@@ -67,6 +67,7 @@ class Training:
         self._actors = actors = inputs.actors
         self._folder = folder
         self._reporter = reporter
+        self._told_of_cuts = False
         self._prompts, self._draws = training_draws(config, inputs.train)
         self._controller = KlController(config.kl)
         self._updater = PolicyUpdater(
@@ -135,9 +136,20 @@ class Training:
         alarm = kl_alarm(row["objective/kl"])
         if alarm is not None:
             self._reporter.message(f"step {step}: {alarm}")
+        self._tell_of_cuts(step, row)
         self._finish_step(step, row)
         shown = {"score": row["objective/score"], "KL": row["objective/kl"]}
         self._reporter.advance(step, {**shown, "tokens/s": round(speed)})
+
+    def _tell_of_cuts(self, step: int, row: Metrics) -> None:
+        """Says, the first time, that the reward model does not read whole responses."""
+        share = row.get("score/cut_rate", 0.0)
+        if share > 0 and not self._told_of_cuts:
+            self._told_of_cuts = True
+            self._reporter.message(
+                f"step {step}: {share:.1%} of the responses, prompt and template included, are "
+                f"longer than the reward model reads; it sees their ends (score/cut_rate)"
+            )
 
     def _finish_step(self, step: int, row: Metrics) -> None:
         """Evaluates where it is time to, and writes what is known of the step."""

@@ -85,11 +85,12 @@ class RunFolder:
         return cls(path, lock)._begin(config, environment)
 
     @staticmethod
-    def check_free(path: Path, *, resumable: bool = False) -> None:
+    def check_free(path: Path, key: str = "run.output", *, resumable: bool = False) -> None:
         """Refuses an existing path: a run never overwrites another.
 
         Args:
-            path: Where the run is to write.
+            path: The folder that is to be made.
+            key: Configuration key to name.
             resumable: Whether the command could go on with a run that is there.
 
         Raises:
@@ -98,8 +99,8 @@ class RunFolder:
         if path.exists():
             remedy = "go on with --resume, or choose" if resumable else "choose"
             raise InputError(
-                f"run.output: the folder must not exist yet, received {path}; {remedy} another "
-                f"name with --output or remove it"
+                f"{key}: the folder must not exist yet, received {path}; {remedy} another name "
+                f"with --output or remove it"
             )
 
     def __enter__(self) -> Self:

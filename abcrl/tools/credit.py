@@ -5,6 +5,7 @@ are taken away, to see which of them the scores hang on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from abcrl.rl.scoring import Scorer
 from abcrl.storage import RunFolder, describe_environment
 
 from .measured_credit import CreditSources, MeasuredCredit, measure_credit
-from .texts import ReadTexts, as_mask, as_responses, read_texts
+from .texts import ReadTexts, as_mask, as_responses
 
 _SCORES_AT_ONCE = 128
 
@@ -53,6 +54,8 @@ class ModeReport:
 class CreditReport:
     """What `abcrl credit` has found."""
 
+    shortened: int
+    """Texts of which only the beginning is read: as much as both models can."""
     score_mean: float
     score_std: float
     """Of the scores of the texts."""
@@ -74,38 +77,44 @@ def run_credit(config: CreditConfig, reporter: Reporter) -> CreditReport:
     """
     output = None if config.output is None else Path(config.output)
     if output is not None:
-        RunFolder.check_free(output)
+        RunFolder.check_free(output, "output")
     require_model_folder(config.reward_model, "reward_model", kind="SequenceClassification")
     if config.policy is not None:
         require_model_folder(config.policy, "policy", kind="CausalLM")
     device = prepare_machine(config.machine)
     corpus = read_corpus(config.data, reporter.message)
     sources = CreditSources.load(config, device)
-    texts = read_texts(
-        corpus.sample_validation(config.texts), sources.tokenizer, sources.max_length
-    )
+    texts = sources.read(corpus.sample_validation(config.texts))
     modes, left_out = _usable_modes(config, sources, texts)
     others = corpus.sample_train(config.reward.reference_responses)
-    measured = measure_credit(sources, texts, modes, config=config, others=others)
-    probes = _probe(config, sources.scorer, texts, device, reporter)
-    score = partial(_score, sources.scorer, device)
-    judged = {mode: _judge(mode, measured, probes, score) for mode in modes}
-    report = CreditReport(
-        score_mean=float(measured.scores.mean()),
-        score_std=float(measured.scores.std()),
-        dropped_share=_mean(measured.dropped_share),
-        modes=_describe_modes(sources, corpus, texts, measured, judged),
-        left_out=left_out,
-        folder=output,
-    )
-    if output is not None:
-        environment = describe_environment(
-            device=device_name(device), fingerprints=corpus.fingerprints
+    with _opened(config, device, corpus) as folder:
+        measured = measure_credit(sources, texts, modes, config=config, others=others)
+        probes = _probe(config, sources.scorer, texts, device, reporter)
+        score = partial(_score, sources.scorer, device)
+        judged = {mode: _judge(mode, measured, probes, score) for mode in modes}
+        report = CreditReport(
+            shortened=texts.shortened,
+            score_mean=float(measured.scores.mean()),
+            score_std=float(measured.scores.std()),
+            dropped_share=_mean(measured.dropped_share),
+            modes=_describe_modes(sources, corpus, texts, measured, judged),
+            left_out=left_out,
+            folder=output,
         )
-        with RunFolder.create(output, config, environment) as folder:
+        if folder is not None:
             folder.append("texts", _rows(texts, measured, probes, judged))
             folder.write_json("summary.json", _summary(report))
     return report
+
+
+def _opened(
+    config: CreditConfig, device: torch.device, corpus: Corpus
+) -> AbstractContextManager[RunFolder | None]:
+    """Makes the folder, if one is asked for: before the work, that it may not be in vain."""
+    if config.output is None:
+        return nullcontext()
+    environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
+    return RunFolder.create(Path(config.output), config, environment)
 
 
 def _usable_modes(
@@ -156,7 +165,7 @@ def _probe(
             seed=config.probe.seed,
         )
         probes.append(probe)
-        reporter.advance(number + 1, {"score": probe.full_score})
+        reporter.advance(number + 1, {})
     return probes
 
 

@@ -26,7 +26,7 @@ from abcrl.rl.responses import Responses
 from abcrl.rl.sampling import SharedDraws
 from abcrl.rl.scoring import Scored, Scorer, load_scorer
 
-from .texts import ReadTexts, read_texts
+from .texts import ReadTexts, fit_texts, read_texts
 
 # Unless more are asked for: the probes' cost grows with the square of the length.
 _MOST_TOKENS = 128
@@ -93,6 +93,11 @@ class CreditSources:
         """Where the networks are."""
         device: torch.device = self.scorer.reward_model.model.device
         return device
+
+    def read(self, examples: Sequence[Example]) -> ReadTexts:
+        """Returns texts as far as both models read them."""
+        texts = read_texts(examples, self.tokenizer, self.max_length)
+        return fit_texts(texts, self.scorer, self.device)
 
     def why_not(self, mode: RewardMode, responses: Responses, config: CreditConfig) -> str:
         """Returns why a mode cannot be had from these networks; nothing where it can."""
@@ -215,7 +220,7 @@ def _attention_to(
     sources: CreditSources, examples: Sequence[Example]
 ) -> tuple[Float[Tensor, "N R"], Bool[Tensor, "N R"]]:
     """Returns the reward model's attention to texts, and their tokens."""
-    texts = read_texts(examples, sources.tokenizer, sources.max_length)
+    texts = sources.read(examples)
     width = max(map(len, texts.ids)) - 1
     attention, masks = [], []
     for _, responses in texts.batches(_BATCH, sources.device):

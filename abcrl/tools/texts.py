@@ -8,9 +8,11 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from abcrl.config import InputError
 from abcrl.data import Example
 from abcrl.models import bos_prefix, encode_batch, tokens_in_spans
 from abcrl.rl.responses import Responses
+from abcrl.rl.scoring import Scorer
 
 Spans = Callable[[str], list[tuple[int, int]]]
 
@@ -23,6 +25,12 @@ class ReadTexts(NamedTuple):
     """BOS where the tokenizer begins with it, the text, EOS unless the text was cut."""
     prefix: int
     """Tokens before the text: 1 with BOS, else 0. The first token is the prompt in any case."""
+    eos_token_id: int
+
+    @property
+    def shortened(self) -> int:
+        """Number of texts of which only the beginning is read."""
+        return sum(ids[-1] != self.eos_token_id for ids in self.ids)
 
     def batches(self, size: int, device: torch.device) -> Iterator[tuple[slice, Responses]]:
         """Yields the texts in their order, and which they are."""
@@ -43,11 +51,44 @@ class ReadTexts(NamedTuple):
 def read_texts(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> ReadTexts:
-    """Returns texts in a tokenizer's tokens, at most `max_length` of them each."""
+    """Returns texts in a tokenizer's tokens, at most `max_length` of them each.
+
+    Texts that the tokenizer has fewer than two tokens for, EOS included, are left out: one is the
+    prompt.
+
+    Raises:
+        InputError: Fewer than two texts are left.
+    """
     prefix = bos_prefix(tokenizer)
     plain = encode_batch(tokenizer, [example.text for example in examples])
     whole = [[*prefix, *ids, tokenizer.eos_token_id] for ids in plain]
-    return ReadTexts(examples, [ids[:max_length] for ids in whole], len(prefix))
+    kept = [row for row, ids in enumerate(plain) if ids]
+    if len(kept) < 2:
+        raise InputError(
+            f"data.source: must hold at least two held-out texts that the tokenizer has tokens "
+            f"for, received {len(kept)} of {len(examples)}; give more texts with --dataset"
+        )
+    return ReadTexts(
+        [examples[row] for row in kept],
+        [whole[row][:max_length] for row in kept],
+        len(prefix),
+        int(tokenizer.eos_token_id),
+    )
+
+
+def fit_texts(texts: ReadTexts, scorer: Scorer, device: torch.device) -> ReadTexts:
+    """Returns the texts, their ends cut off where the reward model would not read their beginnings.
+
+    Credit and drops of tokens that it does not see would be 0 together, and look like agreement.
+    """
+    rows = [list(ids) for ids in texts.ids]
+    while True:
+        cut = scorer.cuts(as_responses(rows, device)).tolist()
+        too_long = [row for row, is_cut in enumerate(cut) if is_cut and len(rows[row]) > 2]
+        if not too_long:
+            return texts._replace(ids=rows)
+        for row in too_long:
+            rows[row] = rows[row][: max(2, len(rows[row]) * 15 // 16)]
 
 
 def as_responses(rows: Sequence[Sequence[int]], device: torch.device) -> Responses:

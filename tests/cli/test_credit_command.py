@@ -29,6 +29,19 @@ def test_tables_show_every_mode_and_what_was_left_out(abcrl, tiny_runs):
         (["--reward-model", "a/b", "--modes", "abc,abd"], "modes.1: must be 'abc', 'rlhf'"),
         (["--reward-model", "a/b", "--texts", 1], "texts: must be greater than or equal to 2"),
         (["--reward-model", "a/b", "--set", "probe.step=3"], "probe.step: unknown key"),
+        (
+            ["--reward-model", "a/b", "--set", "score.positive_label=2"],
+            "score.positive_label: must be a label's name, 0 or 1, received 2; see id2label",
+        ),
+        (
+            ["--reward-model", "a/b", "--set", "score.template=no place"],
+            "score.template: must be chat, or hold {response} once and {prompt} at most once",
+        ),
+        (
+            ["--reward-model", "a/b", "--set", 'score.template="{promt} {response}"'],
+            "score.template: must have no other places than {prompt} and {response}, received "
+            "{promt}",
+        ),
         (["--reward-model", "/absent"], "reward_model: must be a model folder with a config.json"),
     ],
 )

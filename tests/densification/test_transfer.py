@@ -40,6 +40,19 @@ def close(values: Tensor, expected: object) -> bool:
     return torch.allclose(values, torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-6)
 
 
+def test_without_a_mask_every_column_counts():
+    attention = torch.tensor([[0.2, 0.3, 0.5]])
+    overlap = torch.tensor([[[1.0, 1.0], [0.0, 2.0], [0.0, 0.0]]])
+    whole = torch.ones(1, 2, dtype=torch.bool)
+    for omitted, named in zip(
+        transfer(attention, overlap), transfer(attention, overlap, whole), strict=True
+    ):
+        assert torch.equal(omitted, named)
+    assert transfer(attention, overlap).dropped_share == 0.5
+    with pytest.raises(ValueError, match=r"overlap must have shape \[B, S, R\], received \[3, 2\]"):
+        transfer(attention, overlap[0])
+
+
 def test_a_table_to_check_with_a_pencil():
     attention, dropped = transfer(ATTENTION, OVERLAP, MASK)
     # un: half of unha, 0.1. happy: the other half and all of ppy, 0.1 + 0.1. end: 0.05 + 0.15.

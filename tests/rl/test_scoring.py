@@ -13,13 +13,21 @@ from transformers import PreTrainedModel
 
 from abcrl.config import InputError, PpoSettings, RunFailedError
 from abcrl.data import Prompt
-from abcrl.models import continue_prompt, make_render, read_responses
+from abcrl.models import (
+    continue_prompt,
+    encode_plain,
+    make_render,
+    read_responses,
+    splice_responses,
+)
 from abcrl.rl.actors import Actors
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.responses import Responses
+from abcrl.rl.scoring import Scorer, UnreadableIds
 from tests.models.text.tokenizer_families import tokenizer_of
 from tests.rl.rollouts import sample
 
 MakeActors = Callable[..., Actors]
+EOS = 0
 BuildModel = Callable[..., PreTrainedModel]
 ATTENTION = frozenset({"reward_attention"})
 PREFIXES = frozenset({"prefix_scores"})
@@ -60,7 +68,7 @@ def test_nothing_is_captured_unless_it_is_wanted(
     actors = make_actors()
     responses = sample(actors, prompts, settings)
     alone = actors.scorer.score(responses)
-    assert alone[1:] == (None, None, None)
+    assert all(part is None for part in alone[1:])
     assert torch.equal(actors.scorer.score(responses, ATTENTION).scores, alone.scores)
 
 
@@ -165,13 +173,84 @@ def test_a_template_is_read_and_gets_no_credit(foreign_actors: Actors, settings:
     assert not torch.allclose(scored.scores, plain.scores)
 
 
-def test_a_text_longer_than_the_reward_models_context_ends_the_run(
-    foreign_actors: Actors, make_actors: MakeActors, settings: PpoSettings
+def test_of_a_text_longer_than_the_reward_models_context_the_end_is_read(
+    foreign_actors: Actors, settings: PpoSettings
 ):
+    assert foreign_actors.scorer.read is not None
+    responses = sample(foreign_actors, words(foreign_actors), settings)
+    rows = [responses.ids_of(row) for row in range(6)]
+    read = foreign_actors.scorer.read(rows, width=responses.response_width)
+    lengths = read.attention_mask.sum(-1)
+    context = int(lengths.sort().values[2])
     short: Any = foreign_actors.scorer.reward_model.model
-    short.config.max_position_embeddings = 4
-    with pytest.raises(RunFailedError, match="reads at most 4"):
-        foreign_actors.scorer.score(sample(foreign_actors, words(foreign_actors), settings))
+    short.config.max_position_embeddings = context
+    try:
+        scored = foreign_actors.scorer.score(responses, ATTENTION)
+    finally:
+        short.config.max_position_embeddings = 128
+    assert scored.cut is not None
+    assert scored.reward_attention is not None
+    assert scored.cut.tolist() == (lengths > context).tolist()
+    assert scored.cut.any()
+    assert not scored.cut.all()
+    for row in range(6):
+        ids = read.input_ids[row][read.attention_mask[row]].tolist()[-context:]
+        score, attention = eagerly(foreign_actors, ids)
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+        reaches = read.overlap[row, : int(lengths[row])][-context:].sum(-1) > 0
+        arrived = scored.reward_attention[row].sum()
+        assert_close(arrived, attention[reaches].sum(), atol=1e-6, rtol=0)
+
+
+def test_a_template_leaves_the_ids_of_a_shared_tokenizer_as_they_were(
+    make_actors: MakeActors, settings: PpoSettings
+):
+    tokenizer = tokenizer_of("byte-level")
+    actors = make_actors(vocab_size=len(tokenizer), max_position_embeddings=128)
+    responses = sample(actors, words(actors), settings)
+    render = make_render("The plot was: {prompt}{response} (end)", tokenizer)
+    read = partial(splice_responses, tokenizer, tokenizer, render=render)
+    scorer = Scorer(actors.scorer.reward_model, read)
+    scored = scorer.score(responses, ATTENTION)
+    assert scored.reward_attention is not None
+    before, after = encode_plain(tokenizer, "The plot was: "), encode_plain(tokenizer, " (end)")
+    for row in range(6):
+        prompt, response = responses.ids_of(row)
+        asked = encode_plain(tokenizer, "The plot was: " + str(tokenizer.decode(prompt)))
+        assert asked[:2] == before[:2]
+        eos = [EOS] if response[-1] == EOS else []
+        body = response[: len(response) - len(eos)]
+        score, attention = eagerly(actors, [*asked, *body, *after, *eos])
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+        arrived = scored.reward_attention[row, : len(body)]
+        expected = attention[len(asked) : len(asked) + len(body)]
+        assert_close(arrived, expected, atol=1e-6, rtol=0)
+    # The prompt alone, which `abcrl credit` asks for, is a text too.
+    alone = Responses(
+        responses.sequences[:, :3], responses.attention_mask[:, :3], responses.response_mask[:, :0]
+    )
+    assert scorer.score(alone).scores.isfinite().all()
+
+
+def test_ids_that_the_reward_model_lacks_are_read_as_unknown(
+    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings
+):
+    actors = make_actors()
+    responses = sample(actors, prompts, settings)
+    model = actors.scorer.reward_model
+    # Id 5 is a token of the policy's own; 12 and more have no embedding.
+    scorer = Scorer(model, unreadable=UnreadableIds(torch.tensor([5]), 12, 3))
+    scored = scorer.score(responses, ATTENTION)
+    changed = 0
+    for row in range(16):
+        prompt, response = responses.ids_of(row)
+        ids = [3 if each == 5 or each >= 12 else each for each in prompt + response]
+        changed += ids != prompt + response
+        score, _ = eagerly(actors, ids)
+        assert_close(scored.scores[row], score, atol=1e-5, rtol=0)
+    assert changed > 3
+    nothing = Scorer(model, unreadable=UnreadableIds(torch.zeros(0, dtype=torch.long), 16, 0))
+    assert torch.equal(nothing.score(responses).scores, actors.scorer.score(responses).scores)
 
 
 def test_evidence_that_can_be_had_passes_the_check(

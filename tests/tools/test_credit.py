@@ -9,12 +9,17 @@ import torch
 
 from abcrl.analysis.faithfulness import rank_correlation
 from abcrl.config import CreditConfig, InputError, RewardMode, load_config
+from abcrl.data import Example
 from abcrl.densification import Evidence, assign_credit
 from abcrl.models import load_reward_model
 from abcrl.reporter import SilentReporter
+from abcrl.stages.sft import run_sft
+from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows, read_status
 from abcrl.tools.credit import CreditReport, run_credit
+from abcrl.tools.texts import read_texts
 from tests.conftest import TinyRuns
+from tests.models.text.tokenizer_families import tokenizer_of
 
 NO_POLICY = {"abc-d", "abc-d2"}
 
@@ -130,8 +135,6 @@ def test_without_a_policy_its_modes_are_left_out_and_say_why(tiny_runs: TinyRuns
 def test_a_policy_with_other_tokens_gets_the_credit_in_its_own(
     tiny_runs: TinyRuns, make_tiny_runs: Any, tmp_path: Path
 ):
-    from abcrl.stages.sft import run_sft
-
     run_sft(tiny_runs.sft(tmp_path / "sft", model__vocab_size=330), SilentReporter())
     policy = str(tmp_path / "sft" / "final")
     report = measure(tiny_runs, policy=policy, output=str(tmp_path / "out"))
@@ -164,8 +167,36 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_texts_that_the_tokenizer_has_no_token_for_are_left_out():
+    tokenizer = tokenizer_of("wordpiece")
+    examples = [Example("The plot"), Example("\u200d"), Example("was good"), Example("\x01\x02")]
+    texts = read_texts(examples, tokenizer, 64)
+    assert [example.text for example in texts.examples] == ["The plot", "was good"]
+    assert all(len(ids) >= 3 for ids in texts.ids)
+    with pytest.raises(InputError, match=r"data\.source: .* received 1 of 3"):
+        read_texts(examples[1:], tokenizer, 64)
+
+
+def test_texts_are_read_only_as_far_as_both_models_read_them(tiny_runs: TinyRuns, tmp_path: Path):
+    # The reward model has shorter tokens than the policy, and the same context.
+    sft, reward = tmp_path / "sft", tmp_path / "rm"
+    run_sft(tiny_runs.sft(sft, model__vocab_size=300), SilentReporter())
+    model = str(sft / "final")
+    run_train_rm(tiny_runs.train_rm(reward, model=model), SilentReporter())
+    report = measure(
+        tiny_runs,
+        policy=str(tiny_runs.policy),
+        reward_model=str(reward / "final"),
+        output=str(tmp_path / "out"),
+    )
+    assert report.shortened == 6
+    for row in read_rows(tmp_path / "out", "texts"):
+        assert sum(drop == 0 for drop in row["drops"]) <= 1
+        assert row["credit"]["abc"][0] > 0
+
+
 def test_an_existing_folder_is_left_alone(tiny_runs: TinyRuns, tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="must not exist yet"):
+    with pytest.raises(InputError, match=r"^output: the folder must not exist yet"):
         measure(tiny_runs, output=str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -58,6 +58,12 @@ def load_reward_model(
             ) from None
     else:
         model = _load_classifier(reference, key)
+    ruined = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if ruined:
+        raise InputError(
+            f"{key}: must have finite weights, received {reference} with NaN or infinity in "
+            f"{ruined[0]}; train it again with a lower learning rate"
+        )
     reward_model = RewardModel(
         model.requires_grad_(False), positive_label=positive_label, layer=layer, heads=heads
     )

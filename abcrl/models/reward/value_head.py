@@ -5,9 +5,11 @@ As Stiennon et al. 2020 (arXiv 2009.01325), trlx, DeepSpeed-Chat and the paper's
 
     v_head.weight, v_head.bias                       a linear head, with or without a bias
     v_head.summary.weight, v_head.summary.bias       a linear head, TRL's name for it
-    v_head.0.weight, ..., v_head.2.weight, ...       linear, ReLU, linear, as trlx
+    v_head.0.weight, ..., v_head.2.weight, ...       an MLP, its linear layers by their numbers in a
+                                                     Sequential; what has no weights stands between
 
-The activation of the last is ReLU unless config.json names another as `v_head_activation`.
+Between the layers of an MLP stands ReLU, as in trlx, unless config.json names another activation as
+`v_head_activation`: weights do not tell. Dropout, which may stand there too, is off.
 """
 
 import re
@@ -85,20 +87,19 @@ def build_value_head(weights: Mapping[str, Tensor], width: int, activation: str)
     for name, tensor in weights.items():
         layer, _, leaf = name.rpartition(".")
         layers.setdefault(layer, {})[leaf] = tensor.float()
-    if set(layers) not in ({""}, {"summary"}, {"0", "2"}):
+    if set(layers) not in ({""}, {"summary"}) and not all(name.isdecimal() for name in layers):
         raise ValueError(f"its v_head has an unknown layout: {', '.join(sorted(weights))}")
     if activation not in ACT2FN:
         raise ValueError(f"v_head_activation {activation!r} is unknown to transformers")
-    modules = [_linear(name, layers[name]) for name in sorted(layers)]
+    order = sorted(layers, key=lambda name: int(name) if name.isdecimal() else 0)
+    modules = [_linear(name, layers[name]) for name in order]
     sizes = [width, *(module.out_features for module in modules)]
     if sizes[-1] != 1 or sizes[:-1] != [module.in_features for module in modules]:
         shapes = ", ".join(f"{name} {list(weights[name].shape)}" for name in sorted(weights))
         raise ValueError(f"its v_head does not lead from {width} numbers to one: {shapes}")
-    return (
-        modules[0]
-        if len(modules) == 1
-        else nn.Sequential(modules[0], ACT2FN[activation], modules[1])
-    )
+    between = [ACT2FN[activation] for _ in modules[1:]]
+    steps = [step for pair in zip(modules[1:], between, strict=True) for step in reversed(pair)]
+    return nn.Sequential(modules[0], *steps) if steps else modules[0]
 
 
 def _linear(name: str, leaves: Mapping[str, Tensor]) -> nn.Linear:

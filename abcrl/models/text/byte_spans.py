@@ -83,7 +83,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[byte
     Raises:
         InputError: The tokenizer decodes in a way that no token can be located in.
     """
-    text = _decode(tokenizer, ids)
+    text = decode_text(tokenizer, ids)
     pieces = _from_vocabulary(tokenizer, ids)
     if pieces is not None and b"".join(pieces).decode(errors="replace") == text:
         return pieces
@@ -91,18 +91,22 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[byte
 
 
 def own_bytes(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[bytes]:
-    """Returns the bytes of each id where tokens are bytes; empty ones where they are characters.
+    """Returns the bytes of each id where tokens are bytes; where they are characters, of spaces.
 
-    Tokens are bytes in byte-level vocabularies and in those that fall back to bytes. Special tokens
-    have none.
+    Tokens are bytes in byte-level vocabularies and in those that fall back to bytes. In others the
+    text need not hold what a token says (capital letters, accents), and all but white space is
+    empty here. Special tokens have no bytes.
     """
-    decoder = _decoder(tokenizer)
-    if decoder is None or not (_is_byte_level(decoder) or _has_byte_tokens(decoder)):
+    decoder, pieces = _decoder(tokenizer), _from_vocabulary(tokenizer, ids)
+    if decoder is None or pieces is None:
         return [b""] * len(ids)
-    return _from_vocabulary(tokenizer, ids) or []
+    if _is_byte_level(decoder) or _has_byte_tokens(decoder):
+        return pieces
+    return [piece if piece.isspace() else b"" for piece in pieces]
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+def decode_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Returns the text of ids as it is, without special tokens."""
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
@@ -211,7 +215,7 @@ def _from_prefixes(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str
     """
     settled, ends = [0], [0]
     for count in range(1, len(ids) + 1):
-        shown = _decode(tokenizer, ids[:count])
+        shown = decode_text(tokenizer, ids[:count])
         # At its end a part may be unfinished: a character cut in two, a space that is taken back.
         firm = shown.rstrip(_REPLACEMENT + string.whitespace)
         if not text.startswith(firm):

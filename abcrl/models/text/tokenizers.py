@@ -130,12 +130,22 @@ def add_pad_token(tokenizer: PreTrainedTokenizerBase) -> bool:
 def shares_ids(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:
     """Whether the policy's ids are what the reward model would read of the same text.
 
-    The reward model may have added tokens, such as the pad token that train-rm adds, but no further
-    words: it would have learned to read those, where the policy's ids spell them in parts.
+    Both know the same words. Either may have added tokens of its own, such as a pad token; but
+    further words in one would be spelled in parts by the other.
     """
-    ours, theirs = policy.get_vocab(), reward_model.get_vocab()
-    more = set(theirs) - set(ours)
-    return ours.items() <= theirs.items() and more <= set(reward_model.get_added_vocab())
+    ours, theirs = policy.get_vocab().items(), reward_model.get_vocab().items()
+    our_words = ours - policy.get_added_vocab().items()
+    their_words = theirs - reward_model.get_added_vocab().items()
+    return bool(our_words <= theirs and their_words <= ours)
+
+
+def unshared_ids(
+    policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase
+) -> list[int]:
+    """Returns the ids, in order, that mean nothing or another thing to the reward model."""
+    return sorted(
+        number for _, number in policy.get_vocab().items() - reward_model.get_vocab().items()
+    )
 
 
 def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

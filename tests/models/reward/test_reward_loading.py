@@ -192,3 +192,16 @@ def test_without_a_network_a_hub_id_is_read_from_the_cache(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
     assert torch.equal(scores_of(load("some/model")), scores_of(load(folder)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    tiny_classifier: BuildModel, tiny_tokenizer: Tokenizer, tmp_path: Path, value
+):
+    model = tiny_classifier()
+    with torch.no_grad():
+        model.get_parameter("score.weight")[0, 3] = value
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"^reward_model: must have finite weights.*score\.weight"):
+        load_reward_model(str(tmp_path), "reward_model")

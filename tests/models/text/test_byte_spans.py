@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
 from abcrl.models import decode_response, encode_plain, token_bytes
+from abcrl.models.text.byte_spans import own_bytes
 from tests.models.text.tokenizer_families import CORPUS, FAMILIES, TEXTS, ids_of, tokenizer_of
 
 some = settings(max_examples=60)
@@ -45,6 +46,14 @@ def ids_by_name(tokenizer: PreTrainedTokenizerBase, tokens: list[str]) -> list[i
 def test_tables(family, tokens, expected):
     tokenizer = tokenizer_of(family)
     assert token_bytes(tokenizer, ids_by_name(tokenizer, tokens)) == expected
+
+
+def test_bytes_of_its_own_has_a_token_that_is_bytes_or_white_space():
+    tokens = {"byte-level": ["The", "Ġ"], "unigram": ["w", "▁"], "wordpiece": ["was", "##t"]}
+    expected = {"byte-level": [b"The", b" "], "unigram": [b"", b" "], "wordpiece": [b"", b""]}
+    for family, names in tokens.items():
+        tokenizer = tokenizer_of(family)
+        assert own_bytes(tokenizer, ids_by_name(tokenizer, names)) == expected[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

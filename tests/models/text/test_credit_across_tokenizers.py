@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.densification import Evidence, Transferred, assign_credit, transfer
 from abcrl.models import (
     DecodedResponse,
-    Reading,
     RewardText,
+    RewardTokens,
     byte_overlap,
     continue_prompt,
     decode_response,
@@ -42,7 +42,7 @@ class Case(NamedTuple):
     response_ids: list[int]
     response: DecodedResponse
     text: RewardText
-    reading: Reading
+    reading: RewardTokens
     attention: Tensor
     result: Transferred
 
@@ -156,7 +156,7 @@ def test_each_byte_of_the_response_is_shared_with_who_covers_it(policy_family, r
 def test_one_tokenizer_on_both_sides_is_the_plain_cut(family, data, ends):
     tokenizer = tokenizer_of(family)
     # Words that it has not seen are lost on the way for a tokenizer without bytes.
-    texts = KNOWN_TEXTS if family in {"wordpiece", "unigram"} else TEXTS
+    texts = KNOWN_TEXTS if family in {"wordpiece", "unigram", "t5"} else TEXTS
     prompt_ids, response_ids = (encode_plain(tokenizer, data.draw(texts)) for _ in range(2))
     response_ids += [tokenizer.eos_token_id] if ends else []
     assume(response_ids)

@@ -19,6 +19,7 @@ from abcrl.models.text.tokenizers import (
     tokenizer_identity,
     tokens_in_spans,
     train_tokenizer,
+    unshared_ids,
 )
 from tests.models.text.tokenizer_families import tokenizer_of
 
@@ -117,8 +118,17 @@ def test_ids_are_shared_when_they_mean_the_same_text(
 
     longer = load_tokenizer(str(tmp_path), "reward_model")
     longer.add_special_tokens({"sep_token": "<|sep|>"})
-    assert shares_ids(tiny_tokenizer, longer)
-    assert not shares_ids(longer, tiny_tokenizer)
+    # Added on either side: sft gives a pad token to a policy whose reward model has none.
+    for ours, theirs in ((tiny_tokenizer, longer), (longer, tiny_tokenizer)):
+        assert shares_ids(ours, theirs)
+    assert unshared_ids(tiny_tokenizer, longer) == []
+    assert unshared_ids(longer, tiny_tokenizer) == [longer.sep_token_id]
+
+    renamed = load_tokenizer(str(tmp_path), "reward_model")
+    renamed.add_special_tokens({"sep_token": "<|other|>"})
+    assert renamed.sep_token_id == longer.sep_token_id
+    assert shares_ids(longer, renamed)
+    assert unshared_ids(longer, renamed) == [longer.sep_token_id]
 
 
 def test_ids_are_not_shared_with_a_tokenizer_that_knows_longer_words():
@@ -127,6 +137,7 @@ def test_ids_are_not_shared_with_a_tokenizer_that_knows_longer_words():
     assert smaller.get_vocab().items() < larger.get_vocab().items()
     assert encode_plain(smaller, TEXTS[0]) != encode_plain(larger, TEXTS[0])
     assert not shares_ids(smaller, larger)
+    assert not shares_ids(larger, smaller)
 
 
 @pytest.mark.parametrize("family", ["wordpiece", "unigram", "byte-fallback"])

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -47,9 +48,20 @@ def wordpiece() -> PreTrainedTokenizerBase:
 
 def unigram() -> PreTrainedTokenizerBase:
     """XLM-RoBERTa's style: NFKC, spaces as ▁, <unk> for what it has not seen."""
+    return unigram_behind(pre_tokenizers.Metaspace())
+
+
+def t5() -> PreTrainedTokenizerBase:
+    """T5's style: as unigram, but cut into words before spaces become ▁, once for each word."""
+    return unigram_behind(
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    )
+
+
+def unigram_behind(pre_tokenizer: Any) -> PreTrainedTokenizerBase:
     backend = Tokenizer(models.Unigram())
     backend.normalizer = normalizers.NFKC()
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.pre_tokenizer = pre_tokenizer
     backend.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(
         vocab_size=150,
@@ -108,6 +120,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
     "byte-level": byte_level,
     "wordpiece": wordpiece,
     "unigram": unigram,
+    "t5": t5,
     "byte-fallback": byte_fallback,
     "gpt2": gpt2,
 }
