@@ -21,7 +21,7 @@ def print_credit(report: "CreditReport") -> None:
         f"{report.score_mean:+.2f} on average, standard deviation {report.score_std:.2f}"
     ]
     if report.shortened:
-        lines.append(f"{report.shortened} of them are longer, and read as far as the models can")
+        lines.append(f"of {report.shortened} of them, which are longer, only the beginning is read")
     if report.dropped_share is not None:
         lines.append(
             f"{report.dropped_share:.1%} of the scored position's attention lies outside of the "

@@ -55,7 +55,7 @@ class CreditReport:
     """What `abcrl credit` has found."""
 
     shortened: int
-    """Texts of which only the beginning is read: as much as both models can."""
+    """Texts of which only the beginning is read: `max_length`, or what both models can."""
     score_mean: float
     score_std: float
     """Of the scores of the texts."""

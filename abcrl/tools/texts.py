@@ -82,13 +82,14 @@ def fit_texts(texts: ReadTexts, scorer: Scorer, device: torch.device) -> ReadTex
     Credit and drops of tokens that it does not see would be 0 together, and look like agreement.
     """
     rows = [list(ids) for ids in texts.ids]
-    while True:
-        cut = scorer.cuts(as_responses(rows, device)).tolist()
-        too_long = [row for row, is_cut in enumerate(cut) if is_cut and len(rows[row]) > 2]
-        if not too_long:
-            return texts._replace(ids=rows)
-        for row in too_long:
+    pending = list(range(len(rows)))
+    while pending:
+        cut = scorer.cuts(as_responses([rows[row] for row in pending], device)).tolist()
+        too_long = [row for row, is_cut in zip(pending, cut, strict=True) if is_cut]
+        pending = [row for row in too_long if len(rows[row]) > 2]
+        for row in pending:
             rows[row] = rows[row][: max(2, len(rows[row]) * 15 // 16)]
+    return texts._replace(ids=rows)
 
 
 def as_responses(rows: Sequence[Sequence[int]], device: torch.device) -> Responses:
