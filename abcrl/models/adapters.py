@@ -33,15 +33,10 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig, *, seed: int) -> No
         seed: Decides A; the global generator is neither read nor moved.
 
     Raises:
-        InputError: A target module names no linear layer, or PEFT is not installed.
+        InputError: A target module names no linear layer.
     """
-    try:
-        import peft
-    except ImportError:
-        raise InputError(
-            f"{_KEY}: needs the package peft, which is not installed; pip install peft, or leave "
-            f"it out"
-        ) from None
+    import peft  # a second, and only runs with adapters need it
+
     targets = _targets(model, config)
     model.requires_grad_(False)
     transposed = isinstance(model.get_submodule(targets[0]), Conv1D)

@@ -1,6 +1,5 @@
 """Low-rank adapters: nothing at first, off for the reference, merged for saving."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,12 +106,6 @@ def test_a_target_that_names_no_linear_layer_is_refused_with_those_that_do(
         "these, or leave it out for all"
     )
     assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_without_peft_it_is_said_what_to_install(tiny_causal_lm: BuildModel, monkeypatch):
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(InputError, match=r"^networks\.lora: needs the package peft"):
-        add_adapters(tiny_causal_lm(), LORA, seed=1)
 
 
 def test_adapters_follow_their_seed_alone(tiny_causal_lm: BuildModel):
