@@ -63,15 +63,15 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --output from its last checkpoint, with its configuration "
-            "unless --config is given; it ends as it would have ended, to the byte.",
+            help="Go on with the run in FOLDER from its last checkpoint, with its configuration "
+            "unless a file is given; it ends as it would have ended, to the byte.",
         ),
     ] = False,
     allow_inexact: Annotated[
         bool,
         typer.Option(
             "--allow-inexact",
-            help="With --resume: go on on another machine or with other versions too, though the "
+            help="When resuming: go on on another machine or with other versions too, though the "
             "last digits will differ.",
         ),
     ] = False,

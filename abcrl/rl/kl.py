@@ -55,8 +55,8 @@ def token_kl(
 
 
 def exact_kl(
-    logits: Float[Tensor, "B R V"],
-    ref_logits: Float[Tensor, "B R V"],
+    logps: Float[Tensor, "B R V"],
+    ref_logps: Float[Tensor, "B R V"],
     response_mask: Bool[Tensor, "B R"] | None = None,
 ) -> Float[Tensor, "B R"]:
     """Returns KL(policy || ref_policy) at each token, summed over the whole vocabulary.
@@ -64,16 +64,15 @@ def exact_kl(
     KL_t = sum_v p_t(v) * (log p_t(v) - log q_t(v)), with 0 * anything = 0
 
     Args:
-        logits: [B, R, V], of the policy, constrained as in sampling (`constrain_logits`).
-        ref_logits: [B, R, V], of the reference, constrained in the same way.
+        logps: [B, R, V], log-probabilities of the policy: the log-softmax of logits constrained as
+            in sampling (`constrain_logits`).
+        ref_logps: [B, R, V], of the reference, constrained in the same way.
         response_mask: [B, R], True = this response token counts; None: all do.
 
     Returns:
-        [B, R], float32 nats, >= 0 up to rounding, exactly 0 off the mask. Tokens that the policy
-        cannot choose (logit finfo.min or -inf) add nothing. Differentiable in both arguments.
+        [B, R], nats, >= 0 up to rounding, exactly 0 off the mask. Tokens that the policy cannot
+        choose (probability 0) add nothing. Differentiable in both arguments.
     """
-    logps = torch.log_softmax(logits.float(), dim=-1)
-    ref_logps = torch.log_softmax(ref_logits.float(), dim=-1)
     probabilities = logps.exp()
     # Selected before the product: 0 * (-inf + inf) would be NaN, in the gradient too.
     difference = (logps - ref_logps).where(probabilities > 0, 0.0)

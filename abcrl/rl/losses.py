@@ -209,18 +209,18 @@ def explained_variance(
     return (1 - residual / variance).where(variance > 0, 0.0)
 
 
-def token_entropy(logits: Float[Tensor, "B R V"]) -> Float[Tensor, "B R"]:
+def token_entropy(logps: Float[Tensor, "B R V"]) -> Float[Tensor, "B R"]:
     """Returns the entropy of the next-token distribution at each position.
 
     H_t = -sum_v p_t(v) * log p_t(v), with 0 * log 0 = 0
 
     Args:
-        logits: [B, R, V], constrained as in sampling (`constrain_logits`).
+        logps: [B, R, V], log-probabilities: the log-softmax of logits constrained as in sampling
+            (`constrain_logits`).
 
     Returns:
-        [B, R], float32 nats. Tokens banned with finfo.min or -inf add nothing.
+        [B, R], nats. Tokens of probability 0 add nothing.
     """
-    logps = torch.log_softmax(logits.float(), dim=-1)
     probabilities = logps.exp()
     # Selected before the product: 0 * -inf would be NaN, in the gradient too.
     return -(probabilities * logps.where(probabilities > 0, 0.0)).sum(dim=-1)

@@ -68,4 +68,5 @@ def exact_loss_sum(
     logits: Float[Tensor, "B R V"], ref_logits: Float[Tensor, "B R V"], responses: Responses
 ) -> Float[Tensor, ""]:
     """Returns the sum over tokens of KL(policy || ref_policy), over the whole vocabulary."""
-    return exact_kl(logits, ref_logits, responses.response_mask).sum()
+    logps, ref_logps = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    return exact_kl(logps, ref_logps, responses.response_mask).sum()

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, RunFailedError
@@ -15,6 +16,7 @@ from abcrl.densification import transfer
 from abcrl.models import (
     RewardInputs,
     RewardModel,
+    RewardOutput,
     context_length,
     disable_dropout,
     embedding_rows,
@@ -26,6 +28,7 @@ from abcrl.models import (
     unshared_ids,
 )
 
+from .parts import TOKENS_AT_ONCE, join_parts, split_rows
 from .responses import Responses
 
 
@@ -104,12 +107,7 @@ class Scorer:
             InputError: A tokenizer does not tell where its tokens stand.
         """
         reading = self._read(responses)
-        output = self.reward_model.score(
-            reading.input_ids,
-            reading.attention_mask,
-            with_attention="reward_attention" in wanted,
-            with_prefixes="prefix_scores" in wanted,
-        )
+        output = _score_in_parts(self.reward_model, reading, wanted)
         _require_finite(output.scores)
         attention = dropped = prefix_scores = None
         if output.attention is not None and reading.overlap is not None:
@@ -163,6 +161,35 @@ class Scorer:
             inputs = inputs._replace(input_ids=ids)
         device = responses.sequences.device
         return _Reading(*(tensor.to(device) for tensor in (*inputs, cut)))
+
+
+def _score_in_parts(
+    reward_model: RewardModel, reading: _Reading, wanted: frozenset[str]
+) -> RewardOutput:
+    """Returns what one pass over all rows gives, from as many passes as memory wants."""
+    ids, mask = reading.input_ids, reading.attention_mask
+    score = partial(
+        reward_model.score,
+        with_attention="reward_attention" in wanted,
+        with_prefixes="prefix_scores" in wanted,
+    )
+    parts = split_rows(mask.sum(-1), TOKENS_AT_ONCE)
+    if len(parts) == 1:
+        return score(ids, mask)
+    outputs = []
+    for rows in parts:
+        columns = mask[rows].any(0).nonzero()[:, 0]
+        kept = slice(int(columns[0]), int(columns[-1]) + 1)
+        output = score(ids[rows, kept], mask[rows, kept])
+        # Every column again, so that parts can be joined wherever their texts stand.
+        around = (kept.start, mask.shape[1] - kept.stop)
+        whole = [None if part is None else pad(part, around) for part in output[1:]]
+        outputs.append(RewardOutput(output.scores, *whole))
+    joined = (
+        None if pieces[0] is None else join_parts(parts, pieces, (len(ids), *pieces[0].shape[1:]))
+        for pieces in zip(*outputs, strict=True)
+    )
+    return RewardOutput(*joined)  # type: ignore[arg-type]  # scores are always there
 
 
 def _fit(inputs: RewardInputs, context: int | None) -> tuple[RewardInputs, Bool[Tensor, " B"]]:

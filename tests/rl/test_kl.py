@@ -51,16 +51,17 @@ def test_exact_kl_by_hand():
     policy = torch.tensor([[[1 / 2, 1 / 4, 1 / 4]]]).log()
     reference = torch.tensor([[[1 / 4, 1 / 4, 1 / 2]]]).log()
 
-    # 1/2 * ln 2 + 1/4 * ln 1 + 1/4 * ln 1/2 = ln 2 / 4; adding a constant to logits is nothing
-    assert exact_kl(policy + 7, reference).item() == pytest.approx(LN2 / 4)
+    # 1/2 * ln 2 + 1/4 * ln 1 + 1/4 * ln 1/2 = ln 2 / 4
+    assert exact_kl(policy, reference).item() == pytest.approx(LN2 / 4)
 
 
 @pytest.mark.parametrize("banned", [BANNED_LOGIT, -math.inf])
 def test_a_token_that_only_the_policy_cannot_choose_adds_nothing(banned):
-    policy = torch.tensor([[[banned, 0.0, 0.0]]])
+    policy = torch.tensor([[[banned, 0.0, 0.0]]]).log_softmax(-1)
+    reference = torch.zeros(1, 1, 3).log_softmax(-1)
 
     # halves against thirds: ln(1/2 / 1/3)
-    assert exact_kl(policy, torch.zeros(1, 1, 3)).item() == pytest.approx(math.log(3 / 2))
+    assert exact_kl(policy, reference).item() == pytest.approx(math.log(3 / 2))
 
 
 def random_logits(seed: int, batch: int, width: int, vocabulary: int) -> list[torch.Tensor]:
@@ -77,10 +78,11 @@ def test_exact_kl_is_the_expectation_of_the_unbiased_estimators(seed, batch, wid
     logits, ref_logits = random_logits(seed, batch, width, vocabulary)
     probabilities = logits.softmax(-1)
 
-    exact = exact_kl(logits, ref_logits)
+    logps, ref_logps = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+
+    exact = exact_kl(logps, ref_logps)
 
     assert (exact >= -1e-6).all()
-    logps, ref_logps = logits.log_softmax(-1), ref_logits.log_softmax(-1)
     possible = probabilities > 0
     for estimator in ("k1", "k3"):
         # every token of the vocabulary in turn is the one sampled: [B * R, V]
@@ -95,18 +97,19 @@ def test_exact_kl_to_itself_is_zero_and_its_gradients_are_finite(seed):
     logits.requires_grad_()
     ref_logits.requires_grad_()
 
-    assert_close(exact_kl(logits, logits), torch.zeros(2, 3))
-    gradients = torch.autograd.grad(exact_kl(logits, ref_logits).sum(), (logits, ref_logits))
+    logps, ref_logps = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+
+    assert_close(exact_kl(logps, logps), torch.zeros(2, 3))
+    gradients = torch.autograd.grad(exact_kl(logps, ref_logps).sum(), (logits, ref_logits))
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_exact_kl_is_float32_and_zero_off_the_mask():
-    logits = torch.tensor([[[1.0, 2.0], [math.nan, 0.0]]], dtype=torch.bfloat16)
+def test_exact_kl_is_zero_off_the_mask():
+    logps = torch.tensor([[[-0.3, -1.3], [math.nan, 0.0]]])
     mask = torch.tensor([[True, False]])
 
-    kl = exact_kl(logits, torch.zeros(1, 2, 2, dtype=torch.bfloat16), mask)
+    kl = exact_kl(logps, torch.zeros(1, 2, 2).log_softmax(-1), mask)
 
-    assert kl.dtype == torch.float32
     assert kl[0, 0] > 0
     assert kl[0, 1] == 0
 

@@ -15,7 +15,8 @@ from abcrl.data import Prompt
 from abcrl.models import compute_in_bf16
 from abcrl.rl.actors import Actors
 from abcrl.rl.reference_kl import ReferenceKl, reference_logits
-from abcrl.rl.rollout import Rollout, evaluate_tokens
+from abcrl.rl.rollout import Rollout
+from abcrl.rl.token_statistics import evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult
 from tests.rl.network_kinds import KINDS, actors_of_kind
 from tests.rl.rollouts import collect, sample, with_mode

@@ -142,7 +142,9 @@ def test_loss_statistics_agree_with_the_reference(case: Case):
     means = average_losses([losses_of(case, floats(case["logprobs"]), values)])
 
     actual = {
-        "policy/entropy": masked_mean(token_entropy(floats(case["logits"])), mask).item(),
+        "policy/entropy": masked_mean(
+            token_entropy(floats(case["logits"]).log_softmax(-1)), mask
+        ).item(),
         "policy/approxkl": means.approx_kl,
         "policy/policykl": means.policy_kl,
         "policy/clipfrac": means.clip_fraction,

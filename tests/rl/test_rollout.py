@@ -12,11 +12,11 @@ from torch.testing import assert_close
 
 from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
-from abcrl.rl import rollout as rollout_module
+from abcrl.rl import token_statistics
 from abcrl.rl.actors import Actors
 from abcrl.rl.kl import token_kl
 from abcrl.rl.metrics import rollout_metrics
-from abcrl.rl.rollout import evaluate_tokens
+from abcrl.rl.token_statistics import evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
 from tests.rl.rollouts import collect, sample, with_mode
 
@@ -169,9 +169,18 @@ def test_take_trims_without_changing_results(
     assert_close(part_scores, scores[rows], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("at_once", [1, 16 * 9 * 3])
-def test_evaluating_in_chunks_changes_nothing(
-    monkeypatch, drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, at_once
+@pytest.mark.parametrize(
+    ("limit", "at_once", "largest"),
+    [("_LOGITS_AT_ONCE", 1, 1), ("_LOGITS_AT_ONCE", 16 * 9 * 3, 5), ("TOKENS_AT_ONCE", 40, 5)],
+)
+def test_evaluating_in_parts_changes_nothing(
+    monkeypatch,
+    drifted_actors: Actors,
+    prompts: list[Prompt],
+    settings: PpoSettings,
+    limit,
+    at_once,
+    largest,
 ):
     responses = sample(drifted_actors, prompts, settings)
     whole = evaluate_tokens(drifted_actors, responses, settings, with_attention=True)
@@ -179,10 +188,12 @@ def test_evaluating_in_chunks_changes_nothing(
     drifted_actors.policy.register_forward_pre_hook(
         lambda _, inputs: batches.append(len(inputs[0]))
     )
-    monkeypatch.setattr(rollout_module, "_LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(token_statistics, limit, at_once)
     chunked = evaluate_tokens(drifted_actors, responses, settings, with_attention=True)
 
-    assert batches == ([1] * 16 if at_once == 1 else [3] * 5 + [1])
+    assert sum(batches) == 16
+    assert len(batches) > 1
+    assert max(batches) <= largest
     mask = responses.response_mask
     for ours, theirs in zip(chunked, whole, strict=True):
         assert ours is not None

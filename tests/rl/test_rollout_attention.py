@@ -14,7 +14,7 @@ from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
 from abcrl.densification import needs
 from abcrl.rl.actors import Actors
-from abcrl.rl.rollout import evaluate_tokens
+from abcrl.rl.token_statistics import evaluate_tokens
 from tests.rl.rollouts import collect, sample, with_mode
 
 MakeActors = Callable[..., Actors]

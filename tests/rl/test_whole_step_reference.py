@@ -26,8 +26,8 @@ from abcrl.rl.kl import KlController, shape_token_rewards, token_kl
 from abcrl.rl.losses import LossMeans
 from abcrl.rl.masked import masked_mean, masked_row_sums, masked_variance, whiten
 from abcrl.rl.responses import Responses
-from abcrl.rl.rollout import TokenStatistics, evaluate_tokens
 from abcrl.rl.scoring import Scorer
+from abcrl.rl.token_statistics import TokenStatistics, evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
 
 E2E = Path(__file__).parents[1] / "data" / "e2e"
