@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -133,6 +133,16 @@ class PromptConfig(Group):
         return self
 
 
+_SAMPLED_ALONE = (
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+)
+
+
 class ResponseConfig(Group):
     """How responses are sampled; top-k, top-p and repetition penalties do not exist in PPO."""
 
@@ -144,6 +154,11 @@ class ResponseConfig(Group):
     """Upper end of the range of caps, tokens."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Divides the logits in sampling, log-probabilities, entropy and KL alike."""
+    cache: Literal["dynamic", "static"] = "dynamic"
+    """Keys and values while sampling: growing, or taken at once for the longest response."""
+    compile: bool = False
+    """Compile the decoding step with torch.compile; needs a static cache. Worth its minute on a GPU
+    and in long runs alone."""
 
     @model_validator(mode="after")
     def _range(self) -> "ResponseConfig":
@@ -156,4 +171,6 @@ class ResponseConfig(Group):
                 f"cap_low must be at least min_new_tokens ({self.min_new_tokens}), "
                 f"received {self.cap_low}"
             )
+        if self.compile and self.cache != "static":
+            raise ValueError(f"cache must be static with compile, received {self.cache}")
         return self

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
+from transformers import LogitsProcessor, PreTrainedModel, StoppingCriteria
 
 from abcrl.config import ResponseConfig, stream_seed
 from abcrl.data import Prompt
 
+from .decoding import decoding_options
 from .logprobs import constrain_logits
 from .responses import Responses
 
@@ -140,14 +141,16 @@ def sample_responses(
     sequences: Tensor = generate(
         input_ids=prompt_ids,
         attention_mask=prompt_mask.long(),
-        generation_config=GenerationConfig(
-            max_new_tokens=int(caps.max()),
-            do_sample=False,
-            eos_token_id=eos_token_id,
-            pad_token_id=eos_token_id,
-        ),
         logits_processor=[processor],
         stopping_criteria=[_CapReached(caps, width)],
+        **decoding_options(
+            model,
+            config,
+            rows=len(prompts),
+            prompt_width=width,
+            new_tokens=int(caps.max()),
+            eos_token_id=eos_token_id,
+        ),
     )
     response_ids = sequences[:, width:]
     response_mask = _until_eos(response_ids, eos_token_id)

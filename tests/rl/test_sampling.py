@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, StaticCache
 
 from abcrl.config import PpoSettings, ResponseConfig
 from abcrl.data import Prompt
@@ -52,6 +52,37 @@ def test_a_response_does_not_depend_on_the_batch(
 
     backwards = ids_of(sample(model, prompts[::-1], settings.response))
     assert backwards[::-1] == together
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "opt", "mistral", "qwen3", "gpt_neox"])
+def test_a_static_cache_gives_the_same_responses_each_time_it_is_filled(
+    tiny_causal_lm: BuildModel, prompts: list[Prompt], settings: PpoSettings, architecture
+):
+    model = tiny_causal_lm(architecture)
+    static = settings.response.model_copy(update={"cache": "static"})
+    caches: list[object] = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: caches.append(inputs["past_key_values"]), with_kwargs=True
+    )
+
+    for part in (prompts, prompts[::-1], prompts[:5]):
+        expected = ids_of(sample(model, part, settings.response))
+        caches.clear()
+        assert ids_of(sample(model, part, static)) == expected
+        assert all(isinstance(cache, StaticCache) for cache in caches)
+
+
+@pytest.mark.slow  # half a minute of compilation
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses its own jit
+def test_compiled_decoding_gives_the_same_responses(
+    tiny_causal_lm: BuildModel, prompts: list[Prompt], settings: PpoSettings
+):
+    model = tiny_causal_lm()
+    options = settings.response.model_dump() | {"cache": "static", "compile": True}
+    compiled = sample(model, prompts, ResponseConfig.model_validate(options))
+
+    assert ids_of(compiled) == ids_of(sample(model, prompts, settings.response))
+    assert hasattr(model, "_compiled_call")
 
 
 def test_prompts_come_back_as_they_were_given(
