@@ -2,7 +2,7 @@
 
 import typer
 
-from . import compare, credit, ppo, sft, train_rm
+from . import compare, credit, eval, ppo, sft, train_rm
 from .options import VersionOption
 
 app = typer.Typer(
@@ -29,4 +29,7 @@ app.command("ppo", short_help="Train a policy with PPO on a score spread over to
 app.command("compare", short_help="Train every arm with every seed, and compare.")(compare.compare)
 app.command("credit", short_help="Show where credit falls, and whether it is faithful.")(
     credit.credit
+)
+app.command("eval", short_help="Compare a policy with its SFT model, or with another run.")(
+    eval.evaluate
 )

@@ -22,7 +22,10 @@ _REPEAT_SECONDS = 0.5
 
 @contextmanager
 def exit_codes(*, debug: bool) -> Iterator[None]:
-    """Turns errors into one line on stderr and an exit code: 2 bad input, 1 failed, 130 stopped."""
+    """Turns errors into one line on stderr and an exit code: 2 bad input, 1 failed, 130 stopped.
+
+    The notes of an interrupt, such as what was saved, follow it on its line.
+    """
     stop = _Stop()
     try:
         with stop:
@@ -31,7 +34,7 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
         raise
     except (Exception, KeyboardInterrupt) as error:
         if stop.asked or isinstance(error, KeyboardInterrupt):
-            _end("interrupted", INTERRUPTED)
+            _end("; ".join(["interrupted", *getattr(error, "__notes__", [])]), INTERRUPTED)
         if debug:
             traceback.print_exception(error)
         _end(*_explain(error))
@@ -104,11 +107,11 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 def _end(message: str, code: int) -> None:
     with suppress(OSError):  # the terminal may be gone, which is why the command ends
-        for line in message.split("\n"):  # splitlines would also break at what `_printable` escapes
-            sys.stderr.write(f"abcrl: {_printable(line)}\n")
+        for line in message.split("\n"):  # splitlines would also break at what `printable` escapes
+            sys.stderr.write(f"abcrl: {printable(line)}\n")
     raise typer.Exit(code)
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """A message may quote what was received; control characters must not reach the terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)

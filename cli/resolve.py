@@ -12,19 +12,27 @@ if TYPE_CHECKING:
 G = TypeVar("G", bound="Group")
 
 
-def resolve(
+def resolve(  # noqa: PLR0913 - one parameter per source of a setting
     root: type[G],
     *,
     file: Path | None,
     assignments: Sequence[str] | None,
     flags: Mapping[str, object],
     data: Mapping[str, object],
+    defaults: Mapping[str, object] | None = None,
     dry_run: bool = False,
 ) -> G:
     """Returns the validated configuration; with `dry_run` prints it and ends the command."""
     from abcrl.config import load_config
 
-    resolved = load_config(root, file=file, assignments=assignments or (), flags=flags, data=data)
+    resolved = load_config(
+        root,
+        file=file,
+        assignments=assignments or (),
+        flags=flags,
+        data=data,
+        defaults=defaults,
+    )
     if dry_run:
         from abcrl.config import DataConfig
         from abcrl.data import require_source

@@ -5,6 +5,7 @@ from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
 from .credit import CreditConfig
 from .data import DataConfig, PromptConfig, ResponseConfig
 from .errors import InputError, RunFailedError
+from .eval import EvalConfig
 from .load import differing_keys, load_config, read_yaml, to_yaml, validate
 from .networks import LoraConfig, NetworksConfig
 from .ppo import AlgorithmConfig, EvaluationConfig, OptimizerConfig, PpoConfig, PpoSettings
@@ -23,6 +24,7 @@ __all__ = [
     "ContrastConfig",
     "CreditConfig",
     "DataConfig",
+    "EvalConfig",
     "EvaluationConfig",
     "InputError",
     "KlConfig",

@@ -26,6 +26,7 @@ def load_config(
     assignments: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
     data: Mapping[str, object] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> G:
     """Returns the validated configuration of one command.
 
@@ -36,11 +37,13 @@ def load_config(
         flags: Dotted key to value; None means that the flag was not given.
         data: Keys of the data group, in every stage that the root has; None likewise. They replace
             what the file says, and `assignments` may still say otherwise for one stage.
+        defaults: Sections and keys that stand where the file names no others.
 
     Raises:
         InputError: One line per problem: key, rule, received value, what to do.
     """
-    values = read_yaml(file) if file is not None else {}
+    written = read_yaml(file) if file is not None else {}
+    values: dict[str, Any] = _untangle(_overlay(defaults or {}, written))
     given = {key: value for key, value in (data or {}).items() if value is not None}
     _use_data(values, root.STAGES, given)
     for text in assignments:
@@ -81,6 +84,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: must be a readable UTF-8 file, received: {error}") from None
     values: dict[str, Any] = _untangle(_parse_mapping(text, str(file)))
+    return values
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `below` with the keys of `above` in their places, section by section."""
+    values = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        values[key] = _overlay(values[key], value) if both else value
     return values
 
 

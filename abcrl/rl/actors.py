@@ -73,8 +73,9 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     readers = {"policy": model}
     if scorer.read is None:
         readers["reward_model"] = scorer.reward_model.model
+    longest = len(bos_prefix(tokenizer)) + config.prompt.max_tokens + config.response.cap_high
     for key, reader in readers.items():
-        _require_context(config, reader, key, len(bos_prefix(tokenizer)))
+        require_context(reader, key, longest)
     policy = build_policy(config, model, scorer).to(device).eval()
     if reference is not None:
         nn.Module.to(prepare_reference(config, reference), device)
@@ -143,8 +144,17 @@ def _checkpoint_gradients(trunk: PreTrainedModel) -> None:
     enable({"use_reentrant": False})
 
 
-def _require_context(config: PpoConfig, model: nn.Module, key: str, prefix: int) -> None:
-    longest = prefix + config.prompt.max_tokens + config.response.cap_high
+def require_context(model: nn.Module, key: str, longest: int) -> None:
+    """Refuses a model that cannot read the longest prompt with the longest response.
+
+    Args:
+        model: One that reads the policy's tokens.
+        key: Configuration key to name.
+        longest: Tokens of both together.
+
+    Raises:
+        InputError: Its context is shorter.
+    """
     context = context_length(model)
     if context is not None and longest > context:
         raise InputError(

@@ -1,9 +1,7 @@
 """Held-out evaluation: fixed prompts, a random stream of its own, the same draws every time."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
@@ -11,29 +9,13 @@ from abcrl.densification import needs
 
 from .actors import Actors
 from .calibration import Calibration
+from .evaluated import EvaluatedResponse, summarise_responses
 from .evidence import gather_evidence, spread_scores
 from .masked import masked_row_sums
-from .rollout import evaluate_tokens
 from .sampling import SharedDraws, sample_responses
+from .token_statistics import evaluate_tokens
 
 Sample = dict[str, object]
-
-
-@dataclass(frozen=True)
-class EvaluatedResponse:
-    """One held-out response; `credit` and `token_scores` only where samples were asked for."""
-
-    prompt: Prompt
-    response_ids: list[int]
-    score: float
-    kl: float
-    """Exact KL to the reference, nats, summed over the response."""
-    ended: bool
-    """True when the response ends in EOS."""
-    credit: list[float]
-    token_scores: list[float]
-    shaped_score: float
-    """What the token scores sum to."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +29,7 @@ class Evaluator:
         calibration: What SFT responses said; used in samples only.
         decode: Token ids to text, without special tokens.
         gold_score: The true score of a text, where the data know one.
+        with_kl: Whether the actors' reference is one, and not only the policy itself.
     """
 
     prompts: Sequence[Prompt]
@@ -55,6 +38,7 @@ class Evaluator:
     calibration: Calibration
     decode: Callable[[list[int]], str]
     gold_score: Callable[[str], float] | None
+    with_kl: bool = True
 
     def evaluate(self, actors: Actors) -> tuple[dict[str, float], list[Sample]]:
         """Returns the metrics of the policy, and some of its responses with their credit.
@@ -63,22 +47,16 @@ class Evaluator:
         full-vocabulary KL to the reference summed over a response, nats; both are means over the
         prompts, `_se` their standard errors.
         """
+        rows = [row for batch in self.respond(actors) for row in batch]
+        metrics = summarise_responses([[row] for row in rows]).metrics()
+        return metrics, [self._sample(row) for row in rows[: self.settings.evaluation.samples]]
+
+    def respond(self, actors: Actors) -> Iterator[list[EvaluatedResponse]]:
+        """Yields one response to each prompt, a batch at a time, in the order of the prompts."""
         size, samples = self.settings.evaluation.batch_size, self.settings.evaluation.samples
-        rows: list[EvaluatedResponse] = []
         for start in range(0, len(self.prompts), size):
             batch = self.prompts[start : start + size]
-            rows += self._evaluate_batch(actors, batch, with_credit=start < samples)
-        metrics = {
-            **_mean_and_error("eval/score", [row.score for row in rows]),
-            "eval/kl_exact": fmean(row.kl for row in rows),
-            "eval/length": fmean(len(row.response_ids) for row in rows),
-            "eval/eos_rate": fmean(row.ended for row in rows),
-            "eval/distinct_2": distinct_2([row.response_ids for row in rows]),
-        }
-        if self.gold_score is not None:
-            gold = [self.gold_score(self._text(row)) for row in rows]
-            metrics |= _mean_and_error("eval/gold_score", gold)
-        return metrics, [self._sample(row) for row in rows[:samples]]
+            yield self._evaluate_batch(actors, batch, with_credit=start < samples)
 
     def _evaluate_batch(
         self, actors: Actors, prompts: Sequence[Prompt], *, with_credit: bool
@@ -115,8 +93,9 @@ class Evaluator:
                 prompt=prompt,
                 response_ids=responses.ids_of(row)[1],
                 score=float(scores[row]),
-                kl=kl[row],
+                kl=kl[row] if self.with_kl else None,
                 ended=ended[row],
+                gold_score=self._gold_score(prompt, responses.ids_of(row)[1]),
                 credit=credit[row][mask[row]].tolist(),
                 token_scores=token_scores[row][mask[row]].tolist(),
                 shaped_score=float(shaped[row]),
@@ -124,8 +103,10 @@ class Evaluator:
             for row, prompt in enumerate(prompts)
         ]
 
-    def _text(self, row: EvaluatedResponse) -> str:
-        return self.decode([*row.prompt.ids, *row.response_ids])
+    def _gold_score(self, prompt: Prompt, response_ids: list[int]) -> float | None:
+        if self.gold_score is None:
+            return None
+        return self.gold_score(self.decode([*prompt.ids, *response_ids]))
 
     def _sample(self, row: EvaluatedResponse) -> Sample:
         """Returns a row of samples.jsonl.
@@ -146,21 +127,6 @@ class Evaluator:
         }
         if not self.calibration.changes_only_the_offset:
             sample["shaped_score"] = row.shaped_score
-        if self.gold_score is not None:
-            sample["gold_score"] = self.gold_score(self._text(row))
+        if row.gold_score is not None:
+            sample["gold_score"] = row.gold_score
         return sample
-
-
-def distinct_2(responses: Sequence[Sequence[int]]) -> float:
-    """Returns the share of different pairs among all pairs of neighbouring response tokens.
-
-    Li et al. 2016, arXiv 1510.03055, over all responses together. Near 0: the policy repeats
-    itself. 0 where no response has two tokens.
-    """
-    pairs = [pair for ids in responses for pair in itertools.pairwise(ids)]
-    return len(set(pairs)) / len(pairs) if pairs else 0.0
-
-
-def _mean_and_error(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Returns mean and standard error of the mean over the prompts."""
-    return {name: fmean(values), f"{name}_se": stdev(values) / len(values) ** 0.5}

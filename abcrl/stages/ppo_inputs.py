@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from safetensors.torch import save_file
@@ -11,14 +10,20 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import PpoConfig
 from abcrl.config.paths import require_model_folder
-from abcrl.data import PromptPool, PromptSource, read_corpus, require_two_heldout
+from abcrl.data import PromptPool, PromptSource, read_corpus
 from abcrl.machine import device_name, prepare_machine
-from abcrl.models import bos_prefix, encode_batch
 from abcrl.reporter import Reporter
 from abcrl.rl.actors import Actors, load_actors
 from abcrl.rl.calibration import Calibration, calibrate
 from abcrl.rl.evaluation import Evaluator
 from abcrl.rl.evidence import verify_evidence
+from abcrl.rl.prompts import (
+    heldout_pool,
+    heldout_prompts,
+    make_decoder,
+    prompt_pool,
+    too_few_prompts,
+)
 from abcrl.rl.reference_credit import ReferenceCredit
 from abcrl.rl.sampling import SharedDraws, sample_responses
 from abcrl.rl.training_state import fingerprint
@@ -59,16 +64,8 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     device = prepare_machine(config.run)
     corpus = read_corpus(config.data, reporter.message)
     actors, tokenizer = load_actors(config, device)
-    train, heldout = (
-        PromptPool(
-            examples,
-            partial(encode_batch, tokenizer),
-            config.prompt,
-            prefix=tuple(bos_prefix(tokenizer)),
-        )
-        for examples in (corpus.train, corpus.validation)
-    )
-    require_two_heldout(len(heldout))
+    train = prompt_pool(corpus.train, tokenizer, config.prompt)
+    heldout = heldout_pool(corpus.validation, tokenizer, config.prompt)
     _try_evidence(config, train, actors)
     fingerprints = {
         **corpus.fingerprints,
@@ -123,21 +120,16 @@ def make_evaluator(
     config: PpoConfig, inputs: Inputs, calibration: Calibration, reporter: Reporter
 ) -> Evaluator:
     """Returns what evaluates the policy on held-out prompts, the same for every seed of the run."""
-    # No text twice: the standard errors are those of independent prompts.
-    prompts = min(config.evaluation.prompts, len(inputs.heldout))
-    if prompts < config.evaluation.prompts:
-        reporter.message(
-            f"evaluation: {prompts} held-out prompts instead of {config.evaluation.prompts}: "
-            f"no more held-out texts have over {config.prompt.min_characters} characters "
-            f"(prompt.min_characters); {len(inputs.train)} texts give training prompts"
-        )
-    heldout = PromptSource(inputs.heldout, seed=config.data.seed, stream="validation-prompts")
+    wanted = config.evaluation.prompts
+    too_few = too_few_prompts(inputs.heldout, wanted, config.prompt)
+    if too_few is not None:
+        reporter.message(f"{too_few}; {len(inputs.train)} texts give training prompts")
     return Evaluator(
-        prompts=heldout.take(0, prompts),
+        prompts=heldout_prompts(inputs.heldout, wanted, seed=config.data.seed),
         draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
         settings=config,
         calibration=calibration,
-        decode=_decoder(inputs.tokenizer),
+        decode=make_decoder(inputs.tokenizer),
         gold_score=inputs.gold_score,
     )
 
@@ -163,12 +155,3 @@ def _try_evidence(config: PpoConfig, texts: PromptPool, actors: Actors) -> None:
         policy=actors.policy.model,
         options=config.reward,
     )
-
-
-def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
-    def decode(ids: list[int]) -> str:
-        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # a flat list of ids gives one text
-        return text
-
-    return decode

@@ -18,6 +18,7 @@ from .reading import (
     read_fingerprints,
     read_last_row,
     read_reason,
+    read_recorded_status,
     read_rows,
     read_status,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "read_fingerprints",
     "read_last_row",
     "read_reason",
+    "read_recorded_status",
     "read_rows",
     "read_status",
     "write_atomically",

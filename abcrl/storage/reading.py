@@ -21,13 +21,23 @@ def read_reason(path: Path) -> str:
 
 def read_status(path: Path) -> str | None:
     """Returns running | finished | failed | interrupted | killed; None where there is no run."""
-    try:
-        state = str(json.loads((path / "status.json").read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError, TypeError):
+    state = read_recorded_status(path)
+    if state is None:
         return "killed" if (path / ".lock").is_file() else None
     if state == "running" and not _is_locked(path):
         return "killed"
     return state
+
+
+def read_recorded_status(path: Path) -> str | None:
+    """Returns what status.json says, None where it says nothing; asks for no lock.
+
+    So "running" may also be a run that was killed.
+    """
+    try:
+        return str(json.loads((path / "status.json").read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_config(path: Path) -> str | None:

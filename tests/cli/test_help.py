@@ -7,7 +7,7 @@ import pytest
 import abcrl as package
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
-COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit"]
+COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit", "eval"]
 FLAGS = {
     "sft": ["--model", "--dataset", "--output", "--epochs", "--seed"],
     "train-rm": ["--model", "--dataset", "--objective", "--output", "--epochs", "--seed"],
@@ -19,10 +19,14 @@ FLAGS = {
         "--beta",
         "--steps",
         "--seed",
+        "--checkpoint-interval",
         "--output",
+        "--resume",
+        "--allow-inexact",
     ],
     "compare": ["--modes", "--seeds", "--jobs", "--output", "--retry-failed"],
     "credit": ["--reward-model", "--policy", "--dataset", "--modes", "--texts", "--output"],
+    "eval": ["--against", "--reward-model", "--reference", "--prompts", "--samples", "--output"],
 }
 
 # Runs everything that only reads in one process, then looks at what that imported.
@@ -34,8 +38,10 @@ app = script.load()
 heavy = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "scipy", "numpy"}
 calls = [["--help"], ["--version"], ["sft", "--output", "x", "--dry-run"], ["compare", "--dry-run"],
          ["credit", "--reward-model", "a/b", "--dry-run"], ["ppo", "--beta", "1.5"],
+         ["eval", "a/b", "--reward-model", "a/b", "--dry-run"],
          ["sft", "--config", "absent.yaml"]]
-calls += [[command, "--help"] for command in ("sft", "train-rm", "ppo", "compare", "credit")]
+commands = ("sft", "train-rm", "ppo", "compare", "credit", "eval")
+calls += [[command, "--help"] for command in commands]
 for call in calls:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         app(call)
@@ -77,7 +83,7 @@ def test_looking_imports_nothing_heavy():
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
     )
     lines = answer.stdout.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 14
     assert [line for line in lines if not line.endswith(" []")] == []
 
 

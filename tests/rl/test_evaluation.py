@@ -1,6 +1,8 @@
 """Held-out evaluation: the same numbers whenever the same policy is asked, and honest samples."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
-from abcrl.rl.evaluation import Evaluator, distinct_2
+from abcrl.rl.diversity import repetition_n
+from abcrl.rl.evaluated import EvaluatedResponse, summarise_responses
+from abcrl.rl.evaluation import Evaluator
 from abcrl.rl.sampling import SharedDraws
 from tests.rl.rollouts import calibration_of
 
@@ -21,6 +25,7 @@ BASIC = {
     "eval/length",
     "eval/eos_rate",
     "eval/distinct_2",
+    "eval/repetition",
 }
 GOLD = {"eval/gold_score", "eval/gold_score_se"}
 
@@ -49,22 +54,6 @@ def evaluator(
     draws = SharedDraws(chosen.response, seed=7, stream="evaluation")
     calibration = calibration_of(actors, prompts, chosen, offset)
     return Evaluator(prompts, draws, chosen, calibration, spell, gold)
-
-
-@pytest.mark.parametrize(
-    ("responses", "expected"),
-    [
-        ([[1, 2, 3, 4]], 1.0),  # 12 23 34
-        ([[1, 1, 1, 1, 1]], 1 / 4),  # 11 four times
-        ([[1, 2, 1, 2]], 2 / 3),  # 12 21 12
-        ([[1, 2, 3], [1, 2, 4]], 3 / 4),  # 12 23 | 12 24
-        ([[1, 2], [2, 1]], 1.0),  # order counts
-        ([[1, 2, 3], [9]], 1.0),  # one token makes no pair, and no pair crosses two responses
-        ([[4], [4]], 0.0),  # no pair at all
-    ],
-)
-def test_distinct_2_counts_neighbouring_pairs(responses, expected):
-    assert distinct_2(responses) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("mode", list(RewardMode))
@@ -107,6 +96,8 @@ def test_metrics_are_means_over_the_prompts(
     assert 0 < sum(ended) < 16
     assert metrics["eval/eos_rate"] == pytest.approx(sum(ended) / 16)
     assert metrics["eval/kl_exact"] > 0.05
+    repetition = [repetition_n(row["response_ids"], 4) for row in rows]
+    assert metrics["eval/repetition"] == pytest.approx(sum(repetition) / 16)
     # The gold score is asked about prompt and response together.
     gold = (lengths + prompt_lengths).mean()
     assert metrics["eval/gold_score"] == pytest.approx(float(gold))
@@ -156,3 +147,58 @@ def test_as_many_samples_as_asked_for(
     )
     assert len(all_rows) == 2
     assert "gold_score" not in samples[0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_responses_do_not_depend_on_the_batch(
+    drifted_actors: Actors, prompts: list[Prompt], settings: PpoSettings, size
+):
+    asked = evaluator(drifted_actors, prompts, settings, samples=0, gold=count_parts)
+    batches = {"evaluation": settings.evaluation.replace(batch_size=size, samples=0)}
+    resized = replace(asked, settings=settings.replace(**batches))
+    found = [list(one.respond(drifted_actors)) for one in (asked, resized)]
+    assert [len(batch) for batch in found[1]] == [size] * (16 // size) + [16 % size] * (
+        16 % size > 0
+    )
+    for row, other in zip(*(chain(*batches) for batches in found), strict=True):
+        assert row.prompt == other.prompt
+        assert row.response_ids == other.response_ids
+        assert row.gold_score == other.gold_score
+        assert row.score == pytest.approx(other.score, abs=1e-5)
+        assert row.kl == pytest.approx(other.kl, abs=1e-5)
+
+
+def test_without_a_reference_there_is_no_kl(
+    make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings
+):
+    actors = replace(make_actors(), ref_policy=None)
+    asked = replace(evaluator(actors, prompts, settings), with_kl=False)
+    metrics, _ = asked.evaluate(actors)
+    assert metrics.keys() == BASIC - {"eval/kl_exact"}
+    assert summarise_responses([[row] for row in chain(*asked.respond(actors))]).kl_exact is None
+
+
+def response(score: float, ids: list[int], kl: float, *, ended: bool = False) -> EvaluatedResponse:
+    return EvaluatedResponse(Prompt(0, (1,)), ids, score, kl, ended, None, [], [], 0.0)
+
+
+def test_errors_are_those_of_the_prompts_means():
+    # Means 1, 3, 8 over prompts, s = sqrt(13), whatever the responses to one prompt do.
+    rows = [
+        [response(0.0, [1, 2], 1.0), response(2.0, [1, 2, 3, 4], 2.0, ended=True)],
+        [response(3.0, [5, 5, 5, 5, 5], 3.0, ended=True), response(3.0, [5], 0.0, ended=True)],
+        [response(8.0, [6], 5.0), response(8.0, [7], 5.0)],
+    ]
+    found = summarise_responses(rows)
+    assert found.score.mean == pytest.approx(4)
+    assert found.score.standard_error == pytest.approx((13 / 3) ** 0.5)
+    assert found.kl_exact is not None
+    assert found.kl_exact.mean == pytest.approx((1.5 + 1.5 + 5) / 3)
+    assert found.length.mean == pytest.approx((3 + 3 + 1) / 3)
+    assert found.length.standard_error == pytest.approx((4 / 3 / 3) ** 0.5)
+    assert found.eos_rate.mean == pytest.approx(0.5)
+    assert found.distinct_1 == pytest.approx(7 / 14)
+    assert found.distinct_2 == pytest.approx(4 / 8)  # 12 23 34 55
+    assert found.distinct_3 == pytest.approx(3 / 5)  # 123 234 555
+    assert found.repetition.mean == pytest.approx(0.25 / 3)  # 5555 twice in one of two responses
+    assert found.gold_score is None

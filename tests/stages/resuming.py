@@ -174,7 +174,7 @@ def _in_a_removal(die: Callable[[], None]) -> None:
 PLACES: dict[str, Callable[[Callable[[], None]], None]] = {
     "rollout": lambda die: _before(rollout, "gather_evidence", die),
     "update": lambda die: _before(accelerate.Accelerator, "backward", die),
-    "evaluation": lambda die: _before(evaluation, "distinct_2", die),
+    "evaluation": lambda die: _before(evaluation, "summarise_responses", die),
     "half a row of metrics": lambda die: _in_half_a_row("metrics", die),
     "half a row of samples": lambda die: _in_half_a_row("samples", die),
     "half the tensors": _in_half_the_tensors,

@@ -23,6 +23,7 @@ EVALUATION = {
     "eval/length",
     "eval/eos_rate",
     "eval/distinct_2",
+    "eval/repetition",
     "eval/gold_score",
     "eval/gold_score_se",
 }
