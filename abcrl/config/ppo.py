@@ -74,7 +74,8 @@ class EvaluationConfig(Group):
     prompts: Annotated[int, Field(ge=2)] = 64
     """Number of held-out prompts."""
     batch_size: Annotated[int, Field(ge=1)] = 64
-    """Responses at a time, in evaluation and score calibration; a matter of memory alone."""
+    """Responses at a time, in evaluation and score calibration; a matter of memory and last
+    digits."""
     samples: Annotated[int, Field(ge=0)] = 4
     """How many of the responses are written to samples.jsonl at each evaluation."""
 

@@ -50,6 +50,7 @@ from .text.tokenizers import (
     train_tokenizer,
     unshared_ids,
 )
+from .tied_embedding import rows_added_in_place
 
 __all__ = [
     "Capture",
@@ -93,6 +94,7 @@ __all__ = [
     "require_bf16",
     "require_buildable",
     "response_logits",
+    "rows_added_in_place",
     "save_policy",
     "shares_ids",
     "splice_response",

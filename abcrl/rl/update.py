@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from abcrl.config import AlgorithmConfig, ResponseConfig, RunFailedError, stream_seed
-from abcrl.models import PolicyWithValueHead
+from abcrl.models import PolicyWithValueHead, rows_added_in_place
 
 from .logprobs import constrain_logits, gather_logprobs
 from .losses import (
@@ -104,14 +104,14 @@ class PolicyUpdater:
         self._eos_token_id = eos_token_id
         self._reference = reference
         self._parameters = [p for p in policy.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(self._parameters, lr=algorithm.learning_rate, fused=True)
-        self._optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
+        # Not accelerate's wrapper: there is no loss scaling, and it looks for packages on disk at
+        # every step.
+        self._optimizer = torch.optim.Adam(self._parameters, lr=algorithm.learning_rate, fused=True)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """Of the parameters that are trained; a checkpoint keeps its state."""
-        optimizer: torch.optim.Optimizer = self._optimizer
-        return optimizer
+        return self._optimizer
 
     def update(
         self,
@@ -135,7 +135,7 @@ class PolicyUpdater:
                 group["lr"] = learning_rate
         target_kl = None if self._reference is None else self._reference.config.target_kl
         done = _Done()
-        with self._in_training_mode():
+        with self._in_training_mode(), rows_added_in_place(self._policy.model):
             for order in orders:
                 epoch = self._run_epoch(experience, order, done)
                 done.epochs += 1

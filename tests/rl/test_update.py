@@ -23,7 +23,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def adam_of(updater: PolicyUpdater) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = updater._optimizer.optimizer
+    optimizer: torch.optim.Optimizer = updater._optimizer
     return optimizer
 
 
