@@ -160,6 +160,18 @@ class ResponseConfig(Group):
     """Compile the decoding step with torch.compile; needs a static cache. Worth its minute on a GPU
     and in long runs alone."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_sampled_from_is_what_is_scored(cls, values: object) -> object:
+        for key in _SAMPLED_ALONE:
+            if isinstance(values, dict) and key in values:
+                raise ValueError(
+                    f"{key} must be left out (PPO needs the log-probabilities of the distribution "
+                    f"that it samples from), received {values[key]!r}; remove it, or set "
+                    f"temperature, which is in both"
+                )
+        return values
+
     @model_validator(mode="after")
     def _range(self) -> "ResponseConfig":
         if self.cap_high < self.cap_low:

@@ -39,8 +39,8 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
         key: Configuration key to name when it cannot be loaded.
 
     Raises:
-        InputError: It cannot be loaded, or is a classifier (its trunk would pass for a language
-            model where the head is tied to the embeddings).
+        InputError: It cannot be loaded, has no embedding of EOS, or is a classifier (its trunk
+            would pass for a language model where the head is tied to the embeddings).
     """
     model, report = load_pretrained(AutoModelForCausalLM, reference, key)
     if report["missing_keys"]:
@@ -51,6 +51,13 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
             f"the model that the reward model was trained from"
         )
     tokenizer = load_tokenizer(reference, key)
+    if tokenizer.eos_token_id >= embedding_rows(model):
+        raise InputError(
+            f"{key}: the model must have an embedding of its tokenizer's EOS token, received "
+            f"{reference} with {embedding_rows(model)} embeddings and EOS "
+            f"{tokenizer.eos_token_id}; save it after "
+            f"model.resize_token_embeddings(len(tokenizer))"
+        )
     # A checkpoint's own top-p or repetition penalty would sample from another distribution than
     # the one whose log-probabilities are taken.
     model.generation_config = GenerationConfig(

@@ -1,5 +1,6 @@
 """A PPO run under way: its steps, and where it stands after each of them."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,11 +103,16 @@ class Training:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Writes a checkpoint where the block is interrupted."""
+        """Writes a checkpoint where the block is interrupted; the interrupt then says so."""
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self._write_checkpoint()
+            if self._reached is not None:
+                stop.add_note(
+                    f"checkpoint of step {self._reached.step} written; go on with: abcrl ppo "
+                    f"--resume --output {shlex.quote(str(self._folder.path))}"
+                )
             raise
 
     def _begin(self) -> int:
