@@ -1,6 +1,7 @@
 """Sampling belongs to the prompt: not to the batch, the padding or the model's own options."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,29 @@ def test_a_static_cache_gives_the_same_responses_each_time_it_is_filled(
         caches.clear()
         assert ids_of(sample(model, part, static)) == expected
         assert all(isinstance(cache, StaticCache) for cache in caches)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["gpt2", "llama", "opt", "mistral", "qwen3", "gpt_neox", "falcon", "bloom", "gptj", "gemma2"],
+)
+def test_sampling_is_what_the_whole_texts_logits_give(
+    tiny_causal_lm: BuildModel, prompts: list[Prompt], settings: PpoSettings, architecture
+):
+    """Whatever cache is filled on the way."""
+    model: Any = tiny_causal_lm(architecture)
+    config = settings.response
+    caps, uniforms = SharedDraws(config, seed=3, stream="response").draw(prompts)
+    for row, (prompt, response) in enumerate(ids_of(sample(model, prompts, config))):
+        assert len(response) == caps[row] or response[-1] == EOS
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        logits = logits / config.temperature
+        logits[: config.min_new_tokens, EOS] = -torch.inf
+        cdf = logits.double().softmax(-1).cumsum(-1)
+        for token, u, steps in zip(response, uniforms[row].tolist(), cdf.tolist(), strict=False):
+            below = steps[token - 1] if token else 0.0
+            assert below - 1e-5 <= u <= steps[token] + 1e-5
 
 
 @pytest.mark.slow  # half a minute of compilation
