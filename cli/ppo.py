@@ -1,5 +1,6 @@
 """`abcrl ppo`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,10 @@ from .options import (
     TextColumnOption,
 )
 from .outcome import exit_codes
-from .resolve import resolve
+from .resolve import end_dry_run, resolve
 
 if TYPE_CHECKING:
+    from abcrl.config import PpoConfig
     from abcrl.stages.ppo import PpoResult
 
 
@@ -103,8 +105,9 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
                 "run.output": output,
                 "run.seed": seed,
             },
-            dry_run=dry_run,
         )
+        if dry_run:
+            end_dry_run(resolved, _memory(resolved))
         from abcrl.stages.ppo import run_ppo
 
         from .progress import ConsoleReporter
@@ -117,6 +120,13 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
                 if_inexact="go on" if allow_inexact else "refuse",
             )
         typer.echo(_describe(result))
+
+
+def _memory(config: "PpoConfig") -> Iterator[str]:
+    """Yields what the run would take, counted once the configuration is printed."""
+    from abcrl.rl.memory_plan import describe_memory
+
+    yield from describe_memory(config)
 
 
 def _saved_config(output: str | None) -> Path | None:

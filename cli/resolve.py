@@ -1,6 +1,6 @@
 """From flags, `--set` and file to the configuration of a command; `--dry-run` ends here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,17 +34,22 @@ def resolve(  # noqa: PLR0913 - one parameter per source of a setting
         defaults=defaults,
     )
     if dry_run:
-        from abcrl.config import DataConfig
-        from abcrl.data import require_source
-
-        source = getattr(resolved, "data", None)
-        if isinstance(source, DataConfig):
-            require_source(source)
-        print_config(resolved)
+        end_dry_run(resolved)
     return resolved
 
 
-def print_config(config: "Group", plan: Sequence[str] = ()) -> None:
+def end_dry_run(config: "Group", plan: Iterable[str] = ()) -> None:
+    """Refuses data that are not there, else prints configuration and plan and ends the command."""
+    from abcrl.config import DataConfig
+    from abcrl.data import require_source
+
+    source = getattr(config, "data", None)
+    if isinstance(source, DataConfig):
+        require_source(source)
+    print_config(config, plan)
+
+
+def print_config(config: "Group", plan: Iterable[str] = ()) -> None:
     """Prints the whole configuration as YAML, the plan as comments, and ends the command."""
     from abcrl.config import to_yaml
 

@@ -113,6 +113,8 @@ class _BufferedLayer(DynamicLayer):
 
 def _static_cache(model: PreTrainedModel, rows: int, positions: int) -> StaticCache:
     """Returns an empty cache, the same one for the same shape: CUDA graphs hold its addresses."""
+    if model not in _caches:
+        _caches.clear()  # those of another model, which are large
     length = -(-positions // _ROUNDED_TO) * _ROUNDED_TO
     of_model = _caches.setdefault(model, {})
     cache = of_model.get((rows, length))

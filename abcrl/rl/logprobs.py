@@ -20,6 +20,7 @@ def constrain_logits(
     min_new_tokens: int,
     eos_token_id: int,
     first_position: int = 0,
+    in_place: bool = False,
 ) -> Float[Tensor, "B R V"]:
     """Returns the logits of the distribution that is both sampled from and scored.
 
@@ -30,11 +31,13 @@ def constrain_logits(
 
     Args:
         logits: [B, R, V], where logits[:, i] chooses response token `first_position + i`; any
-            float dtype. Never changed: the result is always a tensor of its own.
+            float dtype. Not changed unless `in_place`: the result is a tensor of its own.
         temperature: Above 0; 1 leaves the model's distribution as it is.
         min_new_tokens: EOS cannot be response token 0 .. min_new_tokens - 1.
         eos_token_id: The token that ends a response.
         first_position: Response position of logits[:, 0].
+        in_place: The logits are a model's own output that nothing else reads: where they need no
+            more than the ban, they are the result, and no second tensor of their size is made.
 
     Returns:
         [B, R, V], float32; banned entries hold finfo(float32).min and get no gradient.
@@ -49,10 +52,15 @@ def constrain_logits(
             f"eos_token_id must be below the vocabulary's {logits.shape[-1]} tokens, "
             f"received {eos_token_id}"
         )
+    banned_positions = max(min_new_tokens - first_position, 0)
+    if in_place and temperature == 1 and logits.dtype == torch.float32:
+        # Behind autograd's back, which would copy the gradient to set these entries to 0. They are
+        # 0 already: that of a token of probability 0 which is not the one that was chosen.
+        logits.detach()[:, :banned_positions, eos_token_id] = BANNED_LOGIT
+        return logits
     constrained = logits.to(torch.float32, copy=True)
     if temperature != 1:
         constrained.div_(temperature)
-    banned_positions = max(min_new_tokens - first_position, 0)
     constrained[:, :banned_positions, eos_token_id] = BANNED_LOGIT
     return constrained
 

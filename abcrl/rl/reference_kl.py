@@ -50,6 +50,7 @@ def reference_logits(
         temperature=response.temperature,
         min_new_tokens=response.min_new_tokens,
         eos_token_id=actors.eos_token_id,
+        in_place=True,
     )
 
 

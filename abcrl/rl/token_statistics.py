@@ -83,6 +83,7 @@ def _evaluate_rows(
         temperature=settings.response.temperature,
         min_new_tokens=settings.response.min_new_tokens,
         eos_token_id=actors.eos_token_id,
+        in_place=True,
     )
     logps = logits.log_softmax(-1)
     del logits  # a [b, R, V] less while the reference makes its own

@@ -201,6 +201,7 @@ class PolicyUpdater:
             temperature=self._response.temperature,
             min_new_tokens=self._response.min_new_tokens,
             eos_token_id=self._eos_token_id,
+            in_place=True,
         )
         logprobs = gather_logprobs(logits, responses.response_ids)
         kl_sum = None

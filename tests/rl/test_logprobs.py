@@ -118,6 +118,30 @@ def test_under_an_eos_ban_every_gradient_is_finite_and_none_reaches_the_banned(s
     assert (gradient[:, :2, EOS] == 0).all()
 
 
+@given(SEEDS, st.sampled_from([0.7, 1.0]), st.sampled_from([torch.float32, torch.float64]))
+def test_banned_in_place_it_is_the_same_distribution_and_gradient(seed, temperature, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(2, 4, 3, generator=generator, dtype=dtype)
+    head = torch.randn(5, 3, generator=generator, dtype=dtype).requires_grad_()
+    tokens = torch.randint(2, (2, 4), generator=generator)  # not EOS
+    found = []
+    for in_place in (False, True):
+        logits = constrain_logits(
+            states @ head.T,
+            temperature=temperature,
+            min_new_tokens=2,
+            eos_token_id=EOS,
+            in_place=in_place,
+        )
+        logprobs = gather_logprobs(logits, tokens)
+        divergence = exact_kl(logits.log_softmax(-1), torch.zeros(2, 4, 5).log_softmax(-1))
+        (gradient,) = torch.autograd.grad((logprobs - divergence).sum(), head)
+        found.append((logits, logprobs, gradient))
+
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_wanting_a_banned_eos_pays_nothing():
     # The paper's code bans EOS in sampling and scores without the ban: a policy that wants EOS
     # then has a KL far below 0 on what it is made to say, and is paid for it.
