@@ -11,7 +11,7 @@ from .outcome import printable
 
 if TYPE_CHECKING:
     from abcrl.analysis.prompt_samples import IntervalEstimate
-    from abcrl.rl.evaluated import PromptMean, ResponseSummary
+    from abcrl.rl.evaluation.evaluated import PromptMean, ResponseSummary
     from abcrl.tools.evaluation import EvalReport
 
 Format = Callable[[float], str]

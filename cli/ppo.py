@@ -124,7 +124,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
 
 def _memory(config: "PpoConfig") -> Iterator[str]:
     """Yields what the run would take, counted once the configuration is printed."""
-    from abcrl.rl.memory_plan import describe_memory
+    from abcrl.rl.memory.plan import describe_memory
 
     yield from describe_memory(config)
 

@@ -24,7 +24,7 @@ from abcrl.models import (
     require_bf16,
 )
 
-from .scoring import Scorer, load_scorer
+from .scoring.scorer import Scorer, load_scorer
 
 
 @dataclass(frozen=True)

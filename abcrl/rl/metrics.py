@@ -12,9 +12,9 @@ from abcrl.densification import (
 )
 
 from .actors import Actors
-from .kl import kl_alarm, token_kl
-from .losses import explained_variance
-from .masked import masked_mean, masked_row_sums
+from .formulas.kl import kl_alarm, token_kl
+from .formulas.losses import explained_variance
+from .formulas.masked import masked_mean, masked_row_sums
 from .rollout import Rollout
 from .update import UpdateResult
 

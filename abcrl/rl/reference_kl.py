@@ -12,10 +12,10 @@ from abcrl.config import KlConfig, PpoSettings, ResponseConfig
 from abcrl.models import response_logits
 
 from .actors import Actors
-from .kl import exact_kl, token_kl
-from .logprobs import constrain_logits
-from .masked import masked_sum
-from .responses import Responses
+from .formulas.kl import exact_kl, token_kl
+from .formulas.logprobs import constrain_logits
+from .formulas.masked import masked_sum
+from .sampling.responses import Responses
 
 
 @dataclass(frozen=True)

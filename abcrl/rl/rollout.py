@@ -11,15 +11,15 @@ from abcrl.data import Prompt
 from abcrl.densification import Credit, needs
 
 from .actors import Actors
-from .advantages import Advantages, estimate_advantages
-from .calibration import Calibration
-from .evidence import gather_evidence, spread_scores
-from .kl import shape_token_rewards, token_kl
-from .masked import whiten
-from .responses import Responses
-from .sampling import SharedDraws, sample_responses
-from .score_shaping import charge_missing_eos
-from .scoring import Scored
+from .formulas.advantages import Advantages, estimate_advantages
+from .formulas.kl import shape_token_rewards, token_kl
+from .formulas.masked import whiten
+from .sampling.responses import Responses
+from .sampling.sampler import SharedDraws, sample_responses
+from .scoring.calibration import Calibration
+from .scoring.evidence import gather_evidence, spread_scores
+from .scoring.scorer import Scored
+from .scoring.shaping import charge_missing_eos
 from .token_statistics import TokenStatistics, evaluate_tokens
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from abcrl.config import PpoSettings, RunFailedError
 
 from .actors import Actors
-from .evidence import capture_policy
-from .kl import exact_kl
-from .logprobs import constrain_logits
-from .losses import token_entropy
-from .parts import TOKENS_AT_ONCE, join_parts, split_rows
+from .formulas.kl import exact_kl
+from .formulas.logprobs import constrain_logits
+from .formulas.losses import token_entropy
 from .reference_kl import reference_logits
-from .responses import Responses
+from .sampling.responses import Responses
+from .scoring.evidence import capture_policy
+from .scoring.parts import TOKENS_AT_ONCE, join_parts, split_rows
 
 # Full-vocabulary tensors [b, R, V] of a pass without gradient hold about this many numbers at most.
 _LOGITS_AT_ONCE = 2**25

@@ -14,8 +14,8 @@ from torch import Tensor
 from abcrl.config import AlgorithmConfig, ResponseConfig, RunFailedError, stream_seed
 from abcrl.models import PolicyWithValueHead, rows_added_in_place
 
-from .logprobs import constrain_logits, gather_logprobs
-from .losses import (
+from .formulas.logprobs import constrain_logits, gather_logprobs
+from .formulas.losses import (
     LossMeans,
     PpoLoss,
     average_losses,
@@ -25,8 +25,8 @@ from .losses import (
     value_loss,
 )
 from .reference_kl import ReferenceKl, exact_loss_sum, k2_loss_sum
-from .responses import Responses
 from .rollout import Rollout
+from .sampling.responses import Responses
 
 
 class Experience(NamedTuple):

@@ -14,18 +14,18 @@ from abcrl.data import PromptPool, PromptSource, read_corpus
 from abcrl.machine import device_name, prepare_machine
 from abcrl.reporter import Reporter
 from abcrl.rl.actors import Actors, load_actors
-from abcrl.rl.calibration import Calibration, calibrate
-from abcrl.rl.evaluation import Evaluator
-from abcrl.rl.evidence import verify_evidence
-from abcrl.rl.prompts import (
+from abcrl.rl.evaluation.evaluator import Evaluator
+from abcrl.rl.sampling.prompts import (
     heldout_pool,
     heldout_prompts,
     make_decoder,
     prompt_pool,
     too_few_prompts,
 )
-from abcrl.rl.reference_credit import ReferenceCredit
-from abcrl.rl.sampling import SharedDraws, sample_responses
+from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
+from abcrl.rl.scoring.calibration import Calibration, calibrate
+from abcrl.rl.scoring.evidence import verify_evidence
+from abcrl.rl.scoring.reference_credit import ReferenceCredit
 from abcrl.rl.training_state import fingerprint
 from abcrl.storage import Checkpoint, RunFolder, describe_environment
 

@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from abcrl.config import PpoConfig, RunFailedError, to_yaml
 from abcrl.grid.signals import held_back
 from abcrl.reporter import Reporter
-from abcrl.rl.kl import KlController, kl_alarm
-from abcrl.rl.learning_rate import learning_rate_at
+from abcrl.rl.formulas.kl import KlController, kl_alarm
+from abcrl.rl.formulas.learning_rate import learning_rate_at
 from abcrl.rl.metrics import rollout_metrics, update_metrics
 from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.rollout import Rollout, collect_rollout

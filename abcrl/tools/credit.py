@@ -30,7 +30,7 @@ from abcrl.densification import is_signed
 from abcrl.machine import device_name, prepare_machine
 from abcrl.models import punctuation_ids
 from abcrl.reporter import Reporter
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.scoring.scorer import Scorer
 from abcrl.storage import RunFolder, describe_environment
 
 from .measured_credit import CreditSources, MeasuredCredit, measure_credit

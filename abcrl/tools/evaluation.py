@@ -17,8 +17,8 @@ from abcrl.config import EvalConfig
 from abcrl.config.paths import require_model_folder
 from abcrl.machine import device_name, prepare_machine
 from abcrl.reporter import Reporter
-from abcrl.rl.evaluated import EvaluatedResponse, ResponseSummary, summarise_responses
-from abcrl.rl.evaluation import Evaluator
+from abcrl.rl.evaluation.evaluated import EvaluatedResponse, ResponseSummary, summarise_responses
+from abcrl.rl.evaluation.evaluator import Evaluator
 from abcrl.storage import RunFolder, describe_environment
 
 from .evaluated_runs import differences

@@ -20,11 +20,11 @@ from abcrl.models import (
     shares_ids,
 )
 from abcrl.rl.actors import Actors, require_context
-from abcrl.rl.calibration import Calibration
-from abcrl.rl.evaluation import Evaluator
-from abcrl.rl.prompts import heldout_pool, heldout_prompts, make_decoder, too_few_prompts
-from abcrl.rl.sampling import SharedDraws
-from abcrl.rl.scoring import load_scorer
+from abcrl.rl.evaluation.evaluator import Evaluator
+from abcrl.rl.sampling.prompts import heldout_pool, heldout_prompts, make_decoder, too_few_prompts
+from abcrl.rl.sampling.sampler import SharedDraws
+from abcrl.rl.scoring.calibration import Calibration
+from abcrl.rl.scoring.scorer import load_scorer
 from abcrl.rl.training_state import fingerprint
 
 Tell = Callable[[str], None]

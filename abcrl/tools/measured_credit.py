@@ -20,11 +20,16 @@ from abcrl.models import (
     load_tokenizer,
     position_ids,
 )
-from abcrl.rl.evidence import capture_policy, gather_evidence, needs_reference, verify_evidence
-from abcrl.rl.reference_credit import ReferenceCredit
-from abcrl.rl.responses import Responses
-from abcrl.rl.sampling import SharedDraws
-from abcrl.rl.scoring import Scored, Scorer, load_scorer
+from abcrl.rl.sampling.responses import Responses
+from abcrl.rl.sampling.sampler import SharedDraws
+from abcrl.rl.scoring.evidence import (
+    capture_policy,
+    gather_evidence,
+    needs_reference,
+    verify_evidence,
+)
+from abcrl.rl.scoring.reference_credit import ReferenceCredit
+from abcrl.rl.scoring.scorer import Scored, Scorer, load_scorer
 
 from .texts import ReadTexts, fit_texts, read_texts
 

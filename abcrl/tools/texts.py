@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.config import InputError
 from abcrl.data import Example
 from abcrl.models import bos_prefix, encode_batch, tokens_in_spans
-from abcrl.rl.responses import Responses
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.sampling.responses import Responses
+from abcrl.rl.scoring.scorer import Scorer
 
 Spans = Callable[[str], list[tuple[int, int]]]
 

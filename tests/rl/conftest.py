@@ -15,7 +15,7 @@ from abcrl.data import Prompt
 from abcrl.models import PolicyWithValueHead, RewardModel
 from abcrl.rl.actors import Actors
 from abcrl.rl.reference_kl import ReferenceKl
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.scoring.scorer import Scorer
 from abcrl.rl.update import Experience, PolicyUpdater
 from tests.rl.rollouts import collect
 

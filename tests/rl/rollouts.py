@@ -3,12 +3,12 @@
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
-from abcrl.rl.calibration import Calibration
-from abcrl.rl.evidence import needs_reference
-from abcrl.rl.reference_credit import ReferenceCredit
-from abcrl.rl.responses import Responses
 from abcrl.rl.rollout import Rollout, collect_rollout
-from abcrl.rl.sampling import SharedDraws, sample_responses
+from abcrl.rl.sampling.responses import Responses
+from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
+from abcrl.rl.scoring.calibration import Calibration
+from abcrl.rl.scoring.evidence import needs_reference
+from abcrl.rl.scoring.reference_credit import ReferenceCredit
 
 
 def with_mode(settings: PpoSettings, mode: str, **options: object) -> PpoSettings:

@@ -11,7 +11,7 @@ from torch import Tensor
 from abcrl.config import PpoSettings
 from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
-from abcrl.rl.losses import policy_loss
+from abcrl.rl.formulas.losses import policy_loss
 from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.rollout import Rollout
 from abcrl.rl.update import Experience, PolicyUpdater

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from abcrl.config import KlConfig
-from abcrl.rl.advantages import estimate_advantages
-from abcrl.rl.kl import KlController, KlEstimator, shape_token_rewards, token_kl
-from abcrl.rl.losses import (
+from abcrl.rl.formulas.advantages import estimate_advantages
+from abcrl.rl.formulas.kl import KlController, KlEstimator, shape_token_rewards, token_kl
+from abcrl.rl.formulas.losses import (
     PpoLoss,
     average_losses,
     combine_losses,
@@ -26,7 +26,7 @@ from abcrl.rl.losses import (
     token_entropy,
     value_loss,
 )
-from abcrl.rl.masked import WHITEN_EPSILON, masked_mean, masked_variance, whiten
+from abcrl.rl.formulas.masked import WHITEN_EPSILON, masked_mean, masked_variance, whiten
 
 Case = dict[str, Any]
 

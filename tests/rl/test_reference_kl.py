@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from abcrl.rl.logprobs import BANNED_LOGIT
+from abcrl.rl.formulas.logprobs import BANNED_LOGIT
 from abcrl.rl.reference_kl import exact_loss_sum, k2_loss_sum
-from abcrl.rl.responses import Responses
+from abcrl.rl.sampling.responses import Responses
 
 
 def responses_of(mask: list[list[bool]]) -> Responses:

@@ -14,7 +14,7 @@ from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
 from abcrl.rl import token_statistics
 from abcrl.rl.actors import Actors
-from abcrl.rl.kl import token_kl
+from abcrl.rl.formulas.kl import token_kl
 from abcrl.rl.metrics import rollout_metrics
 from abcrl.rl.token_statistics import evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from abcrl.config import PpoSettings, RewardMode
 from abcrl.data import Prompt
 from abcrl.rl.actors import Actors
-from abcrl.rl.advantages import estimate_advantages
+from abcrl.rl.formulas.advantages import estimate_advantages
 from abcrl.rl.update import PolicyUpdater
 from tests.rl.rollouts import collect, with_mode
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from abcrl.config import RunFailedError
 from abcrl.rl.actors import Actors
 from abcrl.rl.metrics import update_metrics
-from abcrl.rl.responses import Responses
+from abcrl.rl.sampling.responses import Responses
 from abcrl.rl.update import Experience, PolicyUpdater, epoch_orders
 
 Train = Callable[..., tuple[PolicyUpdater, dict[str, Tensor], Any]]

@@ -21,12 +21,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 from abcrl.config import AlgorithmConfig, KlConfig, PpoSettings, ResponseConfig
 from abcrl.models import PolicyWithValueHead, RewardModel, disable_dropout
 from abcrl.rl.actors import Actors
-from abcrl.rl.advantages import estimate_advantages
-from abcrl.rl.kl import KlController, shape_token_rewards, token_kl
-from abcrl.rl.losses import LossMeans
-from abcrl.rl.masked import masked_mean, masked_row_sums, masked_variance, whiten
-from abcrl.rl.responses import Responses
-from abcrl.rl.scoring import Scorer
+from abcrl.rl.formulas.advantages import estimate_advantages
+from abcrl.rl.formulas.kl import KlController, shape_token_rewards, token_kl
+from abcrl.rl.formulas.losses import LossMeans
+from abcrl.rl.formulas.masked import masked_mean, masked_row_sums, masked_variance, whiten
+from abcrl.rl.sampling.responses import Responses
+from abcrl.rl.scoring.scorer import Scorer
 from abcrl.rl.token_statistics import TokenStatistics, evaluate_tokens
 from abcrl.rl.update import Experience, PolicyUpdater
 

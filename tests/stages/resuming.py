@@ -13,7 +13,8 @@ import safetensors.torch
 
 from abcrl.config import PpoConfig, load_config, to_yaml
 from abcrl.grid import Task, TaskResult, run_tasks
-from abcrl.rl import evaluation, rollout
+from abcrl.rl import rollout
+from abcrl.rl.evaluation import evaluator as evaluation
 from abcrl.stages import ppo as ppo_stage
 from abcrl.stages.ppo import run_ppo
 from abcrl.storage import RunFolder

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GPT2LMHeadModel
 from transformers.generation.utils import GenerationMixin
 
 from abcrl.reporter import SilentReporter
-from abcrl.rl.sampling import InverseCdfProcessor
+from abcrl.rl.sampling.sampler import InverseCdfProcessor
 from abcrl.stages.ppo import run_ppo
 from tests.stages.resuming import assert_same_end
 

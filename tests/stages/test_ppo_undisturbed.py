@@ -10,7 +10,7 @@ import torch
 from abcrl.data import load_corpus
 from abcrl.reporter import SilentReporter
 from abcrl.rl.rollout import collect_rollout
-from abcrl.rl.sampling import sample_responses
+from abcrl.rl.sampling.sampler import sample_responses
 from abcrl.stages.ppo import run_ppo
 from abcrl.storage import read_rows
 from tests.stages.comparisons import Listening

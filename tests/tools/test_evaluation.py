@@ -11,7 +11,7 @@ from abcrl.analysis.prompt_samples import win_rate
 from abcrl.config import EvalConfig, InputError, load_config
 from abcrl.data.toy import gold_score
 from abcrl.reporter import SilentReporter
-from abcrl.rl.sampling import SharedDraws
+from abcrl.rl.sampling.sampler import SharedDraws
 from abcrl.stages.ppo import run_ppo
 from abcrl.stages.sft import run_sft
 from abcrl.storage import read_last_row, read_rows, read_status

@@ -1,0 +1,1 @@
+"""Held-out responses and what they say of a policy."""

@@ -1,0 +1,1 @@
+"""PPO as pure functions: each formula with its source, tensors in, tensors out."""

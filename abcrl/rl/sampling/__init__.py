@@ -1,0 +1,1 @@
+"""From texts to responses: prompts, the random numbers that belong to them, decoding."""

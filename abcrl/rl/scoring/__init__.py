@@ -1,0 +1,1 @@
+"""From responses to token scores: the reward model, the evidence, the calibration."""
