@@ -8,7 +8,7 @@ demo: install  ## the built-in experiment: five ways of rewarding the same langu
 	$(BIN)/abcrl compare
 
 test: install
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow"
 
 test-slow: install
 	$(BIN)/pytest -m slow
