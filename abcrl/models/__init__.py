@@ -13,6 +13,7 @@ from .loading import (
     load_causal_lm,
     new_classifier,
 )
+from .new_gelu import compute_gelu_in_place
 from .policy import (
     PolicyOutput,
     PolicyWithValueHead,
@@ -71,6 +72,7 @@ __all__ = [
     "build_causal_lm",
     "byte_overlap",
     "capture_attention",
+    "compute_gelu_in_place",
     "compute_in_bf16",
     "context_length",
     "continue_prompt",

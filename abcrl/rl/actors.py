@@ -16,6 +16,7 @@ from abcrl.models import (
     adapters_off,
     add_adapters,
     bos_prefix,
+    compute_gelu_in_place,
     compute_in_bf16,
     context_length,
     disable_dropout,
@@ -101,6 +102,7 @@ def build_policy(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> P
         add_adapters(model, networks.lora, seed=stream_seed(seed, "lora"))
     policy = PolicyWithValueHead(model, seed=stream_seed(seed, "value-head"), value=value)
     disable_dropout(policy)
+    compute_gelu_in_place(policy)
     for trunk in (policy.model, policy.value_trunk):
         if trunk is None:
             continue
@@ -114,6 +116,7 @@ def build_policy(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> P
 def prepare_reference(config: PpoConfig, reference: PreTrainedModel) -> PreTrainedModel:
     """Returns the reference frozen, in eval mode, without dropout, in the policy's precision."""
     disable_dropout(reference)
+    compute_gelu_in_place(reference)
     if config.networks.precision == "bf16":
         compute_in_bf16(reference)
     nn.Module.eval(reference).requires_grad_(False)

@@ -24,6 +24,7 @@ from torch.optim.optimizer import (
 
 from abcrl.config import PpoConfig
 from abcrl.densification import needs
+from abcrl.models import compute_gelu_in_place
 from abcrl.models.skeletons import causal_lm_skeleton, reward_model_skeleton
 from abcrl.rl.actors import Actors, build_policy, prepare_reference, require_context
 from abcrl.rl.reference_kl import ReferenceKl
@@ -274,6 +275,7 @@ def _skeletons(config: PpoConfig) -> Actors:
     scorer = Scorer(
         reward_model_skeleton(config.reward_model, "reward_model", config.reward, config.score)
     )
+    compute_gelu_in_place(scorer.reward_model.model)
     reference = None
     if config.networks.lora is None:
         reference = prepare_reference(config, copy.deepcopy(model))

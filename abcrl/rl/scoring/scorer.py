@@ -17,6 +17,7 @@ from abcrl.models import (
     RewardInputs,
     RewardModel,
     RewardOutput,
+    compute_gelu_in_place,
     context_length,
     disable_dropout,
     embedding_rows,
@@ -233,6 +234,7 @@ def load_scorer(
         heads=evidence.heads,
     )
     disable_dropout(reward_model.model)
+    compute_gelu_in_place(reward_model.model)
     tokenizers = (tokenizer, own_tokenizer)
     if shares_ids(*tokenizers):
         unreadable = _unreadable(reward_model, *tokenizers)
