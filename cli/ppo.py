@@ -88,11 +88,16 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
     Held-out prompts are evaluated along the way; metrics and samples are JSON lines in FOLDER.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import PpoConfig
+        from abcrl.config import InputError, PpoConfig
+
+        if allow_inexact and not resume:
+            raise InputError(
+                "--allow-inexact: must come with --resume, received without; add --resume"
+            )
 
         resolved = resolve(
             PpoConfig,
-            file=config or (_saved_config(output) if resume else None),
+            file=config or (_saved_config(output, needed=policy is None) if resume else None),
             assignments=assignments,
             data={"source": dataset, "text_column": text_column},
             flags={
@@ -129,10 +134,31 @@ def _memory(config: "PpoConfig") -> Iterator[str]:
     yield from describe_memory(config)
 
 
-def _saved_config(output: str | None) -> Path | None:
-    """Returns what the run in a folder was configured with; None where there is none."""
-    file = None if output is None else Path(output).expanduser() / "config.yaml"
-    return file if file is not None and file.is_file() else None
+def _saved_config(output: str | None, *, needed: bool) -> Path | None:
+    """Returns what the run in a folder was configured with; None where there is none.
+
+    Raises:
+        InputError: There is none, and nothing else says what to run; or it is another command's.
+    """
+    from abcrl.config import InputError
+
+    if output is None:
+        return None
+    folder = Path(output).expanduser()
+    file = folder / "config.yaml"
+    if not file.is_file():
+        if needed:
+            raise InputError(
+                f"output: must hold a run to go on with, received {folder}, where there is none; "
+                f"correct it, or say with --config or flags what to run"
+            )
+        return None
+    if not {"policy:", "ppo:"} <= {line.split(" ")[0] for line in file.read_text().splitlines()}:
+        raise InputError(
+            f"output: must hold a PPO run, received {folder}, which holds something else; choose "
+            f"another --output"
+        )
+    return file
 
 
 def _describe(result: "PpoResult") -> str:

@@ -28,7 +28,7 @@ class EvalConfig(Group):
     samples: Annotated[int, Field(ge=1)] = 4
     """Responses to each prompt; a win rate takes two."""
     batch_size: Annotated[int, Field(ge=1)] = 64
-    """Responses at a time; a matter of memory alone."""
+    """Responses at a time; a matter of memory and last digits."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the responses. Not a run's: all that is evaluated on the same prompts shares its draws."""
     precision: Literal["float32", "bf16"] = "float32"

@@ -19,7 +19,7 @@ class LoraConfig(Group):
 
 
 class NetworksConfig(Group):
-    """The networks. None of it changes what PPO computes, except which parameters are trained."""
+    """How the networks are built and computed; the algorithm is the same."""
 
     value_model: Literal["shared", "separate"] = "shared"
     """shared: a linear head on the policy's trunk, as the paper. separate: a trunk of its own."""

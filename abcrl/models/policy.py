@@ -1,6 +1,7 @@
 """The policy: a causal language model and a value function, on its trunk or one of its own."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ class PolicyWithValueHead(nn.Module):
         value_head: Hidden state to value; Linear(hidden size, 1) unless a value trunk came with
             another.
         value_trunk: The trunk that the value head reads; None: the language model's own.
+        value_offset: Subtracted from what the value head says: its zero, in rewards.
+        value_scale: What it is divided by then: its unit, in rewards.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class PolicyWithValueHead(nn.Module):
         super().__init__()
         self.model = model
         self.value_trunk = None if value is None else value.trunk
+        self._value_ids = None if value is None else value.read
+        self.value_offset, self.value_scale = 0.0, 1.0
         if value is None or value.head is None:
             width = model.get_output_embeddings().weight.shape[1]
             self.value_head: nn.Module = _new_head(width, seed).to(model.device)
@@ -65,15 +70,16 @@ class PolicyWithValueHead(nn.Module):
         """Returns logits and values for the last `response_width` tokens of each sequence."""
         logits, hidden = response_logits(self.model, input_ids, attention_mask, response_width)
         if self.value_trunk is not None:
+            ids = input_ids if self._value_ids is None else self._value_ids(input_ids)
             states: Tensor = self.value_trunk(
-                input_ids=input_ids,
+                input_ids=ids,
                 attention_mask=attention_mask.long(),
                 position_ids=position_ids(attention_mask),
                 use_cache=False,
             ).last_hidden_state
             hidden = states[:, -response_width - 1 : -1]
         values = self.value_head(hidden.to(next(self.value_head.parameters()).dtype)).squeeze(-1)
-        return PolicyOutput(logits, values.float())
+        return PolicyOutput(logits, (values.float() - self.value_offset) / self.value_scale)
 
 
 class ValueModel(NamedTuple):
@@ -82,6 +88,8 @@ class ValueModel(NamedTuple):
     trunk: PreTrainedModel
     head: nn.Module | None
     """None: a new one."""
+    read: Callable[[Tensor], Tensor] | None = None
+    """Ids of the policy to ids that the trunk has embeddings of; None: they are the same."""
 
     @classmethod
     def from_policy(cls, model: PreTrainedModel) -> "ValueModel":
@@ -91,12 +99,22 @@ class ValueModel(NamedTuple):
 
     @classmethod
     def from_reward_model(
-        cls, reward_model: RewardModel, positive_label: str | int | None
+        cls,
+        reward_model: RewardModel,
+        positive_label: str | int | None,
+        *,
+        read: Callable[[Tensor], Tensor] | None = None,
     ) -> "ValueModel":
         """Returns a copy of trunk and head: the value of a prefix is its score at first.
 
         As Huang et al. 2024 (arXiv 2403.17031) initialise theirs. Of two labels, one linear layer
-        holds the difference of the logits that is the score.
+        holds the difference of the logits that is the score. Where scores are shifted and scaled
+        before PPO sees them, `PolicyWithValueHead.value_offset` and `value_scale` do it to values.
+
+        Args:
+            reward_model: The reward model; it stays as it is.
+            positive_label: Which of two labels is the good one; None: the names say so.
+            read: See `ValueModel.read`.
         """
         network = reward_model.model
         score = head_of(network, positive_label)
@@ -106,7 +124,7 @@ class ValueModel(NamedTuple):
         trunk = copy.deepcopy(network.base_model)
         if hasattr(trunk, "v_head"):  # the backbone of that kind is its own base model
             del trunk.v_head
-        return cls(trunk.requires_grad_(True), head.requires_grad_(True))
+        return cls(trunk.requires_grad_(True), head.requires_grad_(True), read)
 
 
 def save_policy(policy: PolicyWithValueHead, folder: Path) -> None:

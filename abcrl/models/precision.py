@@ -19,7 +19,7 @@ def require_bf16(device: torch.device, key: str) -> None:
     if device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
             f"{key}: must be float32 on this device ({device}), received bf16; run on a GPU that "
-            f"computes in bfloat16, or leave it out"
+            f"computes in bfloat16, or --set {key}=float32"
         )
 
 

@@ -132,7 +132,12 @@ def _value_model(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> V
             "template, because a value model reads the policy's own tokens, received reward_model; "
             "choose policy"
         )
-    return ValueModel.from_reward_model(scorer.reward_model, config.score.positive_label)
+    unreadable = scorer.unreadable
+    return ValueModel.from_reward_model(
+        scorer.reward_model,
+        config.score.positive_label,
+        read=None if unreadable is None else unreadable.replaced_in,
+    )
 
 
 def _checkpoint_gradients(trunk: PreTrainedModel) -> None:

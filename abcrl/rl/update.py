@@ -217,7 +217,7 @@ class PolicyUpdater:
             ),
             algorithm.vf_coef,
             kl_sum=kl_sum,
-            kl_coef=0.0 if self._reference is None else self._reference.config.loss_coef,
+            loss_coef=0.0 if self._reference is None else self._reference.config.loss_coef,
         )
 
     @property

@@ -169,3 +169,21 @@ def test_an_architecture_that_shows_no_attention_is_refused_by_name(refuse_run, 
     models = {"policy": str(runs.policy), "reward_model": str(runs.reward_model)}
     for mode in ("abc", "abc-d", "shuffled"):
         assert "'openai-gpt'" in refuse_run(mode, **models)
+
+
+def test_there_must_be_a_run_to_go_on_with(refuse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "config.yaml").write_text("training:\n  epochs: 1\nmodel:\n  name: tiny\n")
+
+    assert refuse("ppo", "--resume", "--output", "typo") == (
+        "output: must hold a run to go on with, received typo, where there is none; correct it, or "
+        "say with --config or flags what to run"
+    )
+    assert refuse("ppo", "--resume", "--output", "sft") == (
+        "output: must hold a PPO run, received sft, which holds something else; choose another "
+        "--output"
+    )
+    assert refuse(*NAMED, "--allow-inexact") == (
+        "--allow-inexact: must come with --resume, received without; add --resume"
+    )

@@ -140,6 +140,16 @@ def test_a_separate_trunk_gives_the_values_and_the_policy_the_logits(
     assert (output.values - PolicyWithValueHead(model, seed=0)(ids, mask, R).values).std() > 0.01
 
 
+def test_values_are_in_the_units_that_ppo_sees(tiny_causal_lm: BuildModel):
+    policy = PolicyWithValueHead(tiny_causal_lm(), seed=0).eval()
+    ids = torch.tensor([[1, 2, 3, 4]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    plain = policy(ids, mask, 2).values
+    policy.value_offset, policy.value_scale = 0.5, 2.0
+
+    assert_close(policy(ids, mask, 2).values, (plain - 0.5) / 2.0)
+
+
 def test_a_value_trunk_is_a_copy(tiny_causal_lm: BuildModel):
     model = tiny_causal_lm().requires_grad_(False)
     value = ValueModel.from_policy(model)

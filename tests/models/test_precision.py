@@ -61,5 +61,5 @@ def test_a_device_without_it_is_refused():
         require_bf16(torch.device("cpu"), "networks.precision")
     assert str(caught.value) == (
         "networks.precision: must be float32 on this device (cpu), received bf16; run on a GPU "
-        "that computes in bfloat16, or leave it out"
+        "that computes in bfloat16, or --set networks.precision=float32"
     )

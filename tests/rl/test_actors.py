@@ -1,5 +1,6 @@
 """The networks of a run as they are loaded, and what is refused before anything is written."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 import torch
 
 from abcrl.config import InputError
-from abcrl.rl.actors import load_actors
+from abcrl.config.networks import NetworksConfig
+from abcrl.models import embedding_rows
+from abcrl.rl.actors import build_policy, load_actors
+from abcrl.rl.scoring.scorer import UnreadableIds
 
 CPU = torch.device("cpu")
 
@@ -86,3 +90,25 @@ def test_an_architecture_without_gradient_checkpointing_is_refused_by_name(
     monkeypatch.setattr("transformers.GPT2LMHeadModel.supports_gradient_checkpointing", False)
     with pytest.raises(InputError, match=r"networks\.gradient_checkpointing: .* 'gpt2'"):
         load_actors(tiny_runs.ppo(tmp_path / "run", networks__gradient_checkpointing=True), CPU)
+
+
+def test_a_value_model_reads_ids_that_the_reward_model_has_no_embedding_of(
+    tiny_runs: Any, tmp_path: Path
+):
+    config = tiny_runs.ppo(tmp_path / "run")
+    loaded, _ = load_actors(config, CPU)
+    rows = embedding_rows(loaded.scorer.reward_model.model)
+    unreadable = UnreadableIds(torch.tensor([rows + 2]), rows, substitute=3)
+    scorer = replace(loaded.scorer, unreadable=unreadable)
+    model = loaded.policy.model
+    model.resize_token_embeddings(rows + 5, mean_resizing=False)
+    separate = config.model_copy(update={"networks": NetworksConfig(value_model="separate")})
+    policy = build_policy(separate, model, scorer).eval()
+
+    def values(*ids: int) -> torch.Tensor:
+        written = torch.tensor([[1, *ids]])
+        found: torch.Tensor = policy(written, written > 0, 3).values
+        return found
+
+    assert torch.equal(values(rows + 2, 5, 6), values(3, 5, 6))
+    assert not torch.equal(values(7, 5, 6), values(3, 5, 6))

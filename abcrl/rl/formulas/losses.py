@@ -141,12 +141,12 @@ def combine_losses(
     vf_coef: float,
     *,
     kl_sum: Float[Tensor, ""] | None = None,
-    kl_coef: float = 0.0,
+    loss_coef: float = 0.0,
 ) -> PpoLoss:
-    """Returns total = policy loss + vf_coef * value loss + kl_coef * KL, as sums, and its parts."""
+    """Returns total = policy loss + vf_coef * value loss + loss_coef * KL, as sums, and parts."""
     total = policy.loss_sum + vf_coef * value.loss_sum
     if kl_sum is not None:
-        total = total + kl_coef * kl_sum
+        total = total + loss_coef * kl_sum
     return PpoLoss(total, policy, value, kl_sum)
 
 

@@ -52,6 +52,7 @@ def decoding_options(
         "generation_config": GenerationConfig(
             max_new_tokens=new_tokens,
             do_sample=False,
+            use_cache=True,  # a model's own configuration may say otherwise, for training
             eos_token_id=eos_token_id,
             pad_token_id=eos_token_id,
             disable_compile=not config.compile,

@@ -139,7 +139,7 @@ class _Moments(NamedTuple):
 
 
 def _measure_scores(actors: Actors, batches: Iterator[Responses]) -> _Moments:
-    scores = torch.cat([actors.scorer.score(batch).scores.double() for batch in batches])
+    scores = torch.cat([actors.scorer.score(batch).scores.cpu().double() for batch in batches])
     deviation = float(scores.std()) if len(scores) > 1 else 0.0
     return _Moments(float(scores.mean()), deviation)
 

@@ -27,7 +27,7 @@ class RunningDeviation:
 
     def update(self, numbers: Float[Tensor, " B"]) -> None:
         """Takes a batch in (Chan, Golub and LeVeque 1983: how to merge two variances)."""
-        batch = numbers.double()
+        batch = numbers.cpu().double()  # MPS has no float64
         count, mean = len(batch), float(batch.mean())
         total, difference = self.count + count, mean - self.mean
         self.squares += float((batch - mean).square().sum())

@@ -114,7 +114,7 @@ def loss_of(rollout: Rollout, rows: slice = slice(None)) -> PpoLoss:
     )
     value = value_loss(part["values"], part["old_values"], part["returns"], part["mask"], 0.2)
     kl_sum = masked_sum(part["logprobs"].square(), part["mask"])
-    return combine_losses(policy, value, vf_coef=0.1, kl_sum=kl_sum, kl_coef=0.3)
+    return combine_losses(policy, value, vf_coef=0.1, kl_sum=kl_sum, loss_coef=0.3)
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import PreTrainedModel, StaticCache
+from transformers import GenerationConfig, PreTrainedModel, StaticCache
 
 from abcrl.config import InputError, PpoSettings, ResponseConfig
 from abcrl.data import Prompt
@@ -94,6 +94,18 @@ def test_sampling_is_what_the_whole_texts_logits_give(
         for token, u, steps in zip(response, uniforms[row].tolist(), cdf.tolist(), strict=False):
             below = steps[token - 1] if token else 0.0
             assert below - 1e-5 <= u <= steps[token] + 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral"])
+def test_a_model_saved_without_use_of_its_cache_uses_it_all_the_same(
+    tiny_causal_lm: BuildModel, prompts: list[Prompt], settings: PpoSettings, architecture
+):
+    model = tiny_causal_lm(architecture)
+    expected = ids_of(sample(model, prompts, settings.response))
+    model.config.use_cache = False
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+
+    assert ids_of(sample(model, prompts, settings.response)) == expected
 
 
 def test_a_model_without_a_cache_samples_all_the_same_but_not_with_a_static_one(
