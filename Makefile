@@ -11,7 +11,7 @@ test: install
 	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow"
 
 test-slow: install
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto --maxprocesses 4 -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -180,7 +180,7 @@ def _prepare(cell: Cell, reporter: Reporter) -> None:
         _clear(cell.key, cell.folder, reporter)
     else:  # what else may be in the way, the cell's own process knows: see its log
         status = read_status(cell.folder)
-        reporter.message(f"{cell.key}: unfinished ({status}), goes on from {newest.name}")
+        reporter.message(f"{cell.key}: unfinished ({status}), goes on from {newest.name} if it can")
 
 
 def _clear(name: str, folder: Path, reporter: Reporter) -> None:

@@ -53,17 +53,21 @@ class EarlierRun:
         """Returns where to go on from; None: at step 0. Says which it is.
 
         Raises:
-            InputError: The run would not go on as it began, and `if_inexact` does not allow it.
+            InputError: The run would not go on as it began, or from none of the checkpoints that
+                it has, and `if_inexact` does not allow it.
         """
-        checkpoint = read_checkpoint(self.path, reporter.message)
+        reasons: list[str] = []
+        checkpoint = read_checkpoint(self.path, reasons.append)
+        if checkpoint is None and reasons and if_inexact != "start again":
+            raise _no_usable_checkpoint(self.path, reasons[0])
+        for reason in reasons:
+            reporter.message(reason)
         if checkpoint is None:
-            reporter.message(f"no checkpoint in {self.path}: starts at step 0")
+            which = "usable checkpoint" if reasons else "checkpoint"
+            reporter.message(f"no {which} in {self.path}: starts at step 0")
             return None
         _require_same_settings(self.path, checkpoint.config, self.config)
-        before = _last_environment(self.path)
-        problem = _other_inputs(self.path, before, environment)
-        if not problem and if_inexact != "go on":
-            problem = _other_environment(self.path, before, environment)
+        problem = _what_differs(self.path, environment, exact=if_inexact != "go on")
         if problem and if_inexact == "start again":
             reporter.message(f"{problem}: starts at step 0")
             return None
@@ -97,7 +101,8 @@ def hold_earlier_run(config: PpoConfig) -> Iterator[EarlierRun | None]:
     """Yields the run in the output folder, which nobody else can write meanwhile; None: no run.
 
     Raises:
-        InputError: The folder holds a run with other settings or no run, or is being written.
+        InputError: The folder holds a run with other settings, a finished one without its results
+            or no run, or is being written.
     """
     path = Path(config.run.output)
     if not path.exists():
@@ -112,7 +117,10 @@ def hold_earlier_run(config: PpoConfig) -> Iterator[EarlierRun | None]:
         stored = read_config(path)
         if stored is not None:
             _require_same_settings(path, stored, config)
-        yield EarlierRun(config, lock, finished=read_status(path) == "finished")
+        finished = read_status(path) == "finished"
+        if finished:
+            _require_results(path)
+        yield EarlierRun(config, lock, finished=finished)
 
 
 def _require_same_settings(path: Path, stored: str, config: PpoConfig) -> None:
@@ -124,16 +132,54 @@ def _require_same_settings(path: Path, stored: str, config: PpoConfig) -> None:
         )
 
 
-def _last_environment(path: Path) -> dict[str, Any]:
-    """Returns what the run was last computed on."""
+def _require_results(path: Path) -> None:
+    for name in ("metrics.jsonl", "final"):
+        if not (path / name).exists():
+            raise InputError(
+                f"run.output: a finished run must have its {name}, received {path} without it; "
+                f"restore it, or choose another --output"
+            )
+
+
+def _no_usable_checkpoint(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"run.output: must hold a checkpoint to go on from, received {path}, which holds "
+        f"checkpoints, none usable ({reason}); restore the files, remove {path / 'checkpoints'} to "
+        f"start at step 0, or choose another --output"
+    )
+
+
+def _what_differs(path: Path, now: Mapping[str, Any], *, exact: bool) -> str:
+    """Says why a run cannot go on as it began; empty where it can.
+
+    Args:
+        path: The run folder.
+        now: What `describe_environment` says.
+        exact: Whether machine and software count too.
+    """
+    before = _last_environment(path)
+    if before is None:
+        return (
+            f"run.output: environment.json must say on what the run began, received "
+            f"{path / 'environment.json'}, which is damaged; restore it, or choose another --output"
+        )
+    problem = _other_inputs(path, before, now)
+    return problem or (_other_environment(path, before, now) if exact else "")
+
+
+def _last_environment(path: Path) -> dict[str, Any] | None:
+    """Returns what the run was last computed on; None where environment.json does not say it."""
     environment = read_environment(path)
     resumed = environment.get("resumed", [])
-    return resumed[-1] if resumed else environment
+    if not isinstance(resumed, list):
+        return None
+    last = resumed[-1] if resumed else environment
+    return last if isinstance(last, dict) and isinstance(last.get("fingerprints"), dict) else None
 
 
 def _other_inputs(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Says what the run would read that it did not read before; empty where it is the same."""
-    seen, found = before.get("fingerprints", {}), now["fingerprints"]
+    seen, found = before["fingerprints"], now["fingerprints"]
     for name, key in _READ.items():
         if seen.get(name) != found.get(name):
             return (

@@ -2,11 +2,13 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from abcrl.config import PpoConfig, RunFailedError, to_yaml
 from abcrl.grid.signals import held_back
@@ -41,6 +43,7 @@ class _Position:
         kl_coef: The KL coefficient in force.
         statistics: Of the scores.
         streams: Length in bytes of each JSONL file.
+        digests: Hash of those that are part of the result.
         row: Of metrics.jsonl, measured and not yet written, as an evaluation may be due; None: it
             is written.
     """
@@ -49,6 +52,7 @@ class _Position:
     kl_coef: float
     statistics: dict[str, float]
     streams: dict[str, int]
+    digests: dict[str, str]
     row: Metrics | None
 
 
@@ -91,7 +95,8 @@ class Training:
         """Trains up to the configured number of steps.
 
         Raises:
-            RunFailedError: A score or loss became non-finite.
+            RunFailedError: A score, loss or weight became non-finite, or a checkpoint cannot be
+                written.
         """
         done = self._begin()
         self._reporter.start("PPO", self._config.steps)
@@ -107,12 +112,16 @@ class Training:
         try:
             yield
         except KeyboardInterrupt as stop:
-            self._write_checkpoint()
-            if self._reached is not None:
-                stop.add_note(
-                    f"checkpoint of step {self._reached.step} written; go on with: abcrl ppo "
-                    f"--resume --output {shlex.quote(str(self._folder.path))}"
-                )
+            try:
+                self._write_checkpoint()
+            except RunFailedError as error:
+                stop.add_note(f"no checkpoint written: {error}{self._rescue()}")
+            else:
+                if self._reached is not None:
+                    stop.add_note(
+                        f"checkpoint of step {self._reached.step} written; go on with: abcrl ppo "
+                        f"--resume --output {shlex.quote(str(self._folder.path))}"
+                    )
             raise
 
     def _begin(self) -> int:
@@ -173,14 +182,21 @@ class Training:
             self._controller.coef,
             self._calibration.statistics(),
             self._folder.stream_sizes(),
+            self._folder.stream_digests(),
             row,
         )
 
     def _write_checkpoint(self) -> None:
-        """Writes where the run stands; in the midst of an update it stands nowhere."""
+        """Writes where the run stands; in the midst of an update it stands nowhere.
+
+        Raises:
+            RunFailedError: It stands on weights that are ruined, or the disk takes no checkpoint.
+        """
         reached = self._reached
         if reached is None:
             return
+        trained = training_tensors(self._actors.policy, self._updater.optimizer)
+        _require_finite(trained)
         checkpoint = Checkpoint(
             step=reached.step,
             config=to_yaml(self._config),
@@ -189,11 +205,9 @@ class Training:
                 "statistics": reached.statistics,
                 "row": reached.row,
             },
-            tensors={
-                **training_tensors(self._actors.policy, self._updater.optimizer),
-                **calibration_tensors(self._calibration),
-            },
+            tensors={**trained, **calibration_tensors(self._calibration)},
             streams=reached.streams,
+            digests=reached.digests,
         )
         keep_last = self._config.checkpoint.keep_last
         write_checkpoint(self._folder.path, checkpoint, keep_last=keep_last)
@@ -250,3 +264,21 @@ class Training:
         }
         self._folder.append("timings", [row])
         return speed
+
+
+def _require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights, or an optimizer's memory of them, that no run can go on from.
+
+    The extremes of a tensor are finite where all of it is, and take no copy of it.
+    """
+    finite: dict[torch.device, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        extremes = torch.stack(tensor.aminmax())
+        finite.setdefault(tensor.device, {})[name] = extremes.isfinite().all()
+    for found in finite.values():
+        for name, good in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
+            if not good:
+                raise RunFailedError(
+                    f"weights are not finite ({name}); lower ppo.learning_rate or set "
+                    f"ppo.max_grad_norm"
+                )

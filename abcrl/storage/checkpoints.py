@@ -3,27 +3,29 @@
 A folder `checkpoints/step-000040` of two files: tensors.safetensors, and checkpoint.json with
 everything else, the checksums of both included. Nothing in them is code. It is written beside its
 place, brought to the disk and renamed into it, so one that was being written when the run was
-killed is not there; one that was damaged since is recognised and passed over.
+killed is not there; one that was damaged since is recognised and passed over, and so is one that
+counts on rows of JSONL files which are missing or others by now.
 
 No random state is in it: every draw of a run follows from its seed and the step.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abcrl.config import InputError
+from abcrl.config import InputError, RunFailedError
 
+from .digests import file_size, hash_start
 from .durable import new_folder, remove_folder, sweep, sync
 
 if TYPE_CHECKING:  # a comparison looks for checkpoints, and has no use for torch
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 _TENSORS, _REST = "tensors.safetensors", "checkpoint.json"
 
@@ -38,6 +40,7 @@ class Checkpoint:
         state: What JSON holds; finite numbers come back exactly.
         tensors: By name.
         streams: Length in bytes of each JSONL file of the run, by its name without the ending.
+        digests: blake2b hash of that much of the files that are part of the run's result.
     """
 
     step: int
@@ -45,6 +48,7 @@ class Checkpoint:
     state: Mapping[str, Any]
     tensors: "Mapping[str, Tensor]"
     streams: Mapping[str, int]
+    digests: Mapping[str, str]
 
 
 class _UnusableError(Exception):
@@ -63,31 +67,20 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint, *, keep_last: int) -> Pa
 
     Returns:
         The checkpoint's folder.
-    """
-    from safetensors.torch import save_file
 
+    Raises:
+        RunFailedError: The disk does not take it; no part of it is there then.
+    """
     place = _place(run, checkpoint.step)
-    if not place.exists():  # one that is there is whole, and of the same state
-        for stream in checkpoint.streams:
-            if (run / f"{stream}.jsonl").exists():
-                sync(run / f"{stream}.jsonl")
-        with new_folder(place) as draft:
-            save_file(dict(checkpoint.tensors), draft / _TENSORS)
-            content = {
-                "format": FORMAT,
-                "step": checkpoint.step,
-                "config": checkpoint.config,
-                "state": checkpoint.state,
-                "streams": checkpoint.streams,
-                _TENSORS: _hash_file(draft / _TENSORS),
-            }
-            rest = {**content, "checksum": _hash_content(content)}
-            (draft / _REST).write_text(
-                json.dumps(rest, indent=1, allow_nan=False), encoding="utf-8"
-            )
-        sync(run)
-    for step in _steps(run)[:-keep_last]:
-        remove_folder(_place(run, step))
+    with _refused_writes_named(place):
+        if not place.is_dir():  # one that is there is whole, and of the same state
+            for stream in checkpoint.streams:
+                if (run / f"{stream}.jsonl").exists():
+                    sync(run / f"{stream}.jsonl")
+            _write(place, checkpoint)
+            sync(run)
+        for step in _steps(run)[:-keep_last]:
+            remove_folder(_place(run, step))
     return place
 
 
@@ -126,24 +119,54 @@ def discard_checkpoints(run: Path, *, after: int = -1) -> None:
         (run / "checkpoints").rmdir()
 
 
+@contextmanager
+def _refused_writes_named(place: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise RunFailedError(f"checkpoint {place} cannot be written: {reason}") from error
+
+
+def _write(place: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.torch import save_file
+
+    with new_folder(place) as draft:
+        save_file(dict(checkpoint.tensors), draft / _TENSORS)
+        content = {
+            "format": FORMAT,
+            "step": checkpoint.step,
+            "config": checkpoint.config,
+            "state": checkpoint.state,
+            "streams": checkpoint.streams,
+            "digests": checkpoint.digests,
+            _TENSORS: _hash_file(draft / _TENSORS),
+        }
+        rest = {**content, "checksum": _hash_content(content)}
+        (draft / _REST).write_text(json.dumps(rest, indent=1, allow_nan=False), encoding="utf-8")
+
+
 def _read(run: Path, place: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     content = _read_content(place / _REST)
-    for stream, length in content["streams"].items():
-        file = run / f"{stream}.jsonl"
-        if length > (file.stat().st_size if file.exists() else 0):
+    for stream, digest in content["digests"].items():
+        file, length = run / f"{stream}.jsonl", content["streams"][stream]
+        if length > file_size(file):
             raise _UnusableError(f"rows of {file.name} that it counts on are missing")
+        if digest != hash_start(file, length).hexdigest():
+            raise _UnusableError(f"{file.name} was changed")
     try:
         if _hash_file(place / _TENSORS) != content[_TENSORS]:
             raise _UnusableError(f"{_TENSORS} is damaged")
         tensors = load_file(place / _TENSORS)
     except (OSError, SafetensorError) as error:
         raise _UnusableError(f"{_TENSORS} is damaged ({error})") from None
-    return Checkpoint(
-        content["step"], content["config"], content["state"], tensors, content["streams"]
-    )
+    names = ("step", "config", "state", "streams", "digests")
+    return Checkpoint(**{name: content[name] for name in names}, tensors=tensors)
 
 
 def _read_content(file: Path) -> dict[str, Any]:
@@ -168,7 +191,8 @@ def _place(run: Path, step: int) -> Path:
 
 def _steps(run: Path) -> list[int]:
     """The steps of the checkpoints that are there, whole or damaged, in their order."""
-    names = [path.name.removeprefix("step-") for path in (run / "checkpoints").glob("step-*")]
+    found = (path for path in (run / "checkpoints").glob("step-*") if path.is_dir())
+    names = [path.name.removeprefix("step-") for path in found]
     return sorted(int(name) for name in names if name.isdecimal())
 
 

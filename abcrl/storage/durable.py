@@ -12,11 +12,13 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file by renaming a complete one into place."""
+    """Writes a text file by renaming a complete one, which the disk holds, into place."""
     draft = _draft(path)
     try:
         draft.write_text(text, encoding="utf-8", newline="\n")
+        sync(draft)
         draft.replace(path)
+        sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)  # there is one only when this was interrupted
 

@@ -5,13 +5,26 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("abcrl", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+from .digests import hash_code
+
+_PACKAGES = (
+    "abcrl",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "peft",
+    "safetensors",
+)
 
 # What the last digits of a run depend on, besides its configuration and what it reads.
-_DECISIVE = ("versions", "device", "processor", "git_commit")
+_DECISIVE = ("versions", "device", "processor", "code")
 
 
 def describe_environment(*, device: str, fingerprints: dict[str, str]) -> dict[str, object]:
@@ -26,6 +39,7 @@ def describe_environment(*, device: str, fingerprints: dict[str, str]) -> dict[s
         "platform": platform.platform(),
         "device": device,
         "processor": _processor(),
+        "code": _code(),
         "git_commit": _git_commit(),
         "command": shlex.join(sys.argv),
         "fingerprints": fingerprints,
@@ -72,8 +86,16 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
+@cache  # a process runs the code that it found, whatever becomes of the files
+def _code() -> str:
+    return hash_code(Path(__file__).resolve().parents[1])
+
+
 def _git_commit() -> str | None:
-    """The commit of the checkout this code runs from; None when it is installed from a wheel."""
+    """The commit of the checkout this code runs from; None when it is installed from a wheel.
+
+    It says where to look for the code; which code it was, edits included, `code` says.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -18,12 +18,15 @@ from filelock import FileLock, Timeout
 from abcrl.config import InputError, to_yaml
 from abcrl.config.base import Group
 
+from .digests import file_size, hash_start
 from .durable import new_folder, remove_folder, sweep, write_atomically
 
 Row = Mapping[str, object]
 
 STREAMS = ("metrics", "timings", "samples")
 """The JSONL files of a run that can be resumed."""
+
+_RESULTS = ("metrics", "samples")  # timings are no other run's: a resumed one needs not have them
 
 _LOCK_SECONDS = 2.0
 
@@ -34,6 +37,8 @@ class RunFolder:
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
         self._lock = lock
+        files = {stream: path / f"{stream}.jsonl" for stream in _RESULTS}
+        self._hashes = {name: hash_start(file, file_size(file)) for name, file in files.items()}
 
     @classmethod
     def create(cls, path: Path, config: Group, environment: Mapping[str, object]) -> Self:
@@ -126,14 +131,22 @@ class RunFolder:
         Raises:
             ValueError: A value is not finite.
         """
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+        with (self.path / f"{stream}.jsonl").open("ab") as file:
             file.write(lines)
+        if stream in self._hashes:
+            self._hashes[stream].update(lines)
 
     def stream_sizes(self) -> dict[str, int]:
         """Returns the length in bytes of each JSONL file that a resumed run goes on with."""
-        files = {stream: self.path / f"{stream}.jsonl" for stream in STREAMS}
-        return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+        return {stream: file_size(self.path / f"{stream}.jsonl") for stream in STREAMS}
+
+    def stream_digests(self) -> dict[str, str]:
+        """Returns the blake2b hash of each JSONL file that is part of the run's result.
+
+        It is of what this writer, and before it was made the file, wrote: no file is read.
+        """
+        return {stream: digest.hexdigest() for stream, digest in self._hashes.items()}
 
     def new_folder(self, name: str) -> AbstractContextManager[Path]:
         """Gives a folder to fill; it gets its name in one step, complete and on the disk."""
@@ -214,5 +227,5 @@ def _cut(file: Path, length: int) -> None:
     """Takes back what was written to a file after `length` bytes."""
     if length == 0:
         file.unlink(missing_ok=True)
-    elif file.stat().st_size > length:
+    elif file_size(file) > length:
         os.truncate(file, length)
