@@ -76,6 +76,20 @@ def test_without_a_checkpoint_it_starts_at_step_0_and_says_so(abcrl, stopped, fi
     assert_same_end(stopped, finished)
 
 
+def test_checkpoints_that_cannot_be_used_are_kept_and_named(refuse, stopped):
+    before = (stopped / "metrics.jsonl").read_bytes()
+    (stopped / "metrics.jsonl").unlink()
+    assert refuse("ppo", "--resume", "--output", stopped) == (
+        f"run.output: must hold a checkpoint to go on from, received {stopped}, which holds "
+        f"checkpoints, none usable (checkpoint step-000003 cannot be used: rows of metrics.jsonl "
+        f"that it counts on are missing); restore the files, remove {stopped / 'checkpoints'} to "
+        f"start at step 0, or choose another --output"
+    )
+    (stopped / "metrics.jsonl").write_bytes(before)
+    assert refuse("ppo", "--resume", "--output", stopped, "--seed", "5").endswith("--output")
+    assert len(list((stopped / "checkpoints").iterdir())) == 2
+
+
 def test_without_a_run_it_starts_at_step_0_and_says_so(abcrl, tiny_runs, tmp_path, finished):
     (tmp_path / "c.yaml").write_text(to_yaml(tiny_runs.ppo(tmp_path / "run", **RESUMED)))
     answer = abcrl("ppo", "--resume", "--config", "c.yaml")

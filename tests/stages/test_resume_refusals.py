@@ -10,24 +10,12 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from abcrl.config import InputError, PpoConfig, RunFailedError
-from abcrl.rl.update import PolicyUpdater
+from abcrl.config import InputError, PpoConfig
 from abcrl.stages.ppo import run_ppo
-from abcrl.storage import newest_checkpoint, read_reason, read_status
+from abcrl.storage import read_status
 from tests.stages.comparisons import Listening
 from tests.stages.resuming import RESUMED, assert_same_end, go_on
-
-
-class Stopping(Listening):
-    """Asks the run to stop after a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def advance(self, done, numbers):  # noqa: ARG002
-        if done == self._step:
-            raise KeyboardInterrupt
+from tests.stages.stopped_runs import Stopping, content, refused
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +45,6 @@ def stopped(stopped_once, tmp_path) -> Path:
     return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
 
 
-def content(folder: Path) -> dict[Path, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder): path.read_bytes() for path in files}
-
-
-def refused(config: PpoConfig, **options: object) -> str:
-    before = content(Path(config.run.output))
-    with pytest.raises(InputError) as caught:
-        go_on(config, **options)
-    assert content(Path(config.run.output)) == before
-    return str(caught.value)
-
-
 def change_environment(folder: Path, **changes: object) -> None:
     file = folder / "environment.json"
     stored = json.loads(file.read_text())
@@ -80,12 +55,6 @@ def change_environment(folder: Path, **changes: object) -> None:
         else:
             stored[section] = value
     file.write_text(json.dumps(stored))
-
-
-def spoil(file: Path) -> None:
-    whole = bytearray(file.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    file.write_bytes(whole)
 
 
 def test_a_moved_run_goes_on_where_it_is_now(configure, stopped, finished):
@@ -159,6 +128,9 @@ def test_a_checkpoint_of_another_run_is_refused_by_key(configure, stopped, tmp_p
         run_ppo(configure(other, run__seed=1), Stopping(3))
     shutil.rmtree(stopped / "checkpoints")
     shutil.copytree(other / "checkpoints", stopped / "checkpoints")
+    assert "which holds checkpoints, none usable (" in refused(configure(stopped))
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        shutil.copy(other / name, stopped / name)
     assert "others (run.seed: 1 there, 0 now)" in refused(configure(stopped))
 
 
@@ -168,7 +140,9 @@ def test_a_checkpoint_of_another_run_is_refused_by_key(configure, stopped, tmp_p
         ({"versions__torch": "2.1.0"}, "torch: 2.1.0 there, 2."),
         ({"device": "NVIDIA H100"}, "device: NVIDIA H100 there, cpu ("),
         ({"processor": "Cray-1"}, "processor: Cray-1 there, "),
-        ({"git_commit": "0123"}, "git_commit: 0123 there, "),
+        ({"code": "0123"}, "code: 0123 there, "),
+        ({"versions__peft": "0.1"}, "peft: 0.1 there, "),
+        ({"versions__safetensors": "0.1"}, "safetensors: 0.1 there, "),
     ],
 )
 def test_another_environment_is_refused_unless_it_may_be_inexact(configure, stopped, changes, said):
@@ -186,6 +160,22 @@ def test_another_environment_is_refused_unless_it_may_be_inexact(configure, stop
         before, now = environment[section], resumed[section]
         assert (before[key] if key else before) == value
         assert (now[key] if key else now) != value
+
+
+def test_another_commit_of_the_same_code_is_the_same(configure, stopped, finished):
+    change_environment(stopped, git_commit="0123")
+    assert go_on(configure(stopped)) == ["resumed from step 3"]
+    assert_same_end(stopped, finished)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"fingerprints": 1}', '{"resumed": "no"}'])
+@pytest.mark.parametrize("option", ["refuse", "go on"])
+def test_an_environment_that_says_nothing_is_named(configure, stopped, text, option):
+    (stopped / "environment.json").write_text(text)
+    assert refused(configure(stopped), if_inexact=option) == (
+        f"run.output: environment.json must say on what the run began, received "
+        f"{stopped / 'environment.json'}, which is damaged; restore it, or choose another --output"
+    )
 
 
 def test_another_environment_may_also_start_again(configure, stopped, finished):
@@ -223,25 +213,14 @@ def test_a_model_that_was_trained_again_is_seen(configure, tiny_runs, tmp_path):
     assert refused(config).startswith("policy: must be what the run in")
 
 
-@pytest.mark.parametrize("file", ["tensors.safetensors", "checkpoint.json"])
-def test_of_a_damaged_checkpoint_the_one_before_is_taken_aloud(configure, stopped, finished, file):
-    spoil(stopped / "checkpoints" / "step-000003" / file)
-    assert go_on(configure(stopped)) == [
-        f"checkpoint step-000003 cannot be used: {file} is damaged",
-        "resumed from step 2",
-    ]
-    assert_same_end(stopped, finished)
-    names = {path.name for path in (stopped / "checkpoints").iterdir()}
-    assert names == {"step-000002", "step-000004"}
-
-
-def test_where_all_are_damaged_it_starts_at_step_0(configure, stopped, finished):
-    for checkpoint in (stopped / "checkpoints").iterdir():
-        (checkpoint / "checkpoint.json").unlink()
-    said = go_on(configure(stopped))
-    assert said[-1] == f"no checkpoint in {stopped}: starts at step 0"
-    assert len(said) == 3
-    assert_same_end(stopped, finished)
+@pytest.mark.parametrize("name", ["final", "metrics.jsonl"])
+def test_a_finished_run_without_its_results_is_refused(configure, finished, tmp_path, name):
+    folder = Path(shutil.copytree(finished, tmp_path / "copy"))
+    (folder / name).rename(tmp_path / "elsewhere")
+    assert refused(configure(folder)) == (
+        f"run.output: a finished run must have its {name}, received {folder} without it; restore "
+        f"it, or choose another --output"
+    )
 
 
 def test_a_second_writer_is_refused(configure, stopped):
@@ -278,42 +257,3 @@ def test_what_is_no_run_is_left_alone(configure, tmp_path, kind):
         f"run.output: must hold a run to go on with --resume, received {mine}, which holds "
         f"something else; choose another --output"
     )
-
-
-def test_a_failed_run_names_its_last_checkpoint_and_may_be_gone_on_with(
-    configure, tmp_path, finished, monkeypatch
-):
-    folder = tmp_path / "run"
-    update = PolicyUpdater.update
-    calls = iter(range(1, 100))
-
-    def fail(*args, **kwargs):
-        if next(calls) == 4:
-            raise RunFailedError("policy_loss is nan")
-        return update(*args, **kwargs)
-
-    monkeypatch.setattr(PolicyUpdater, "update", fail)
-    with pytest.raises(RunFailedError):
-        run_ppo(configure(folder), Listening())
-    newest = newest_checkpoint(folder)
-    assert newest == folder / "checkpoints" / "step-000002"
-    assert read_reason(folder) == (f"step 4: policy_loss is nan; its last checkpoint is {newest}")
-    assert go_on(configure(folder)) == ["resumed from step 2"]
-    assert_same_end(folder, finished)
-
-
-def test_an_interrupt_amid_an_update_that_was_not_held_back_writes_no_half_one(
-    configure, tmp_path, finished, monkeypatch
-):
-    def interrupt(*args, **kwargs):
-        step(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_ppo(configure(tmp_path / "run"), Listening())
-    monkeypatch.undo()
-    assert newest_checkpoint(tmp_path / "run") is None
-    assert go_on(configure(tmp_path / "run"))[-1].endswith("starts at step 0")
-    assert_same_end(tmp_path / "run", finished)

@@ -58,7 +58,9 @@ def test_a_cell_that_was_cut_off_goes_on_from_its_checkpoint(cut_off, finished, 
         (cells(cut_off)["abc/seed-0"] / "status.json").write_text('{"state": "running"}\n')
     reporter = Listening()
     run_compare(cut_off, reporter)
-    assert reporter.messages == [f"abc/seed-0: unfinished ({state}), goes on from step-000001"]
+    assert reporter.messages == [
+        f"abc/seed-0: unfinished ({state}), goes on from step-000001 if it can"
+    ]
     assert log(cut_off) == "resumed from step 1\n"
     assert_same_comparison(cut_off, finished)
 
@@ -81,6 +83,17 @@ def test_a_cell_of_another_environment_starts_again(cut_off, finished):
     run_compare(cut_off, SilentReporter())
     assert "torch: 2.1.0 there" in log(cut_off)
     assert log(cut_off).endswith(": starts at step 0\n")
+    assert_same_comparison(cut_off, finished)
+
+
+def test_a_cell_whose_checkpoints_cannot_be_used_starts_again(cut_off, finished):
+    (cells(cut_off)["abc/seed-0"] / "metrics.jsonl").unlink()
+    run_compare(cut_off, SilentReporter())
+    told = log(cut_off).splitlines()
+    assert len(told) == 2
+    assert told[0].endswith("rows of metrics.jsonl that it counts on are missing")
+    assert told[1].startswith("no usable checkpoint in ")
+    assert told[1].endswith(": starts at step 0")
     assert_same_comparison(cut_off, finished)
 
 

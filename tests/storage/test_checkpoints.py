@@ -1,11 +1,15 @@
+import hashlib
 import json
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from abcrl.config import InputError
+from abcrl.config import InputError, RunFailedError
 from abcrl.storage import (
     Checkpoint,
     discard_checkpoints,
@@ -27,7 +31,11 @@ def checkpoint(step: int = 40, **changes: object) -> Checkpoint:
             "step": torch.tensor(12.0),
             "mask": torch.tensor([True, False]),
         },
-        "streams": {"metrics": 5, "samples": 0},
+        "streams": {"metrics": 5, "samples": 0, "timings": 3},
+        "digests": {
+            "metrics": hashlib.blake2b(b"12345").hexdigest(),
+            "samples": hashlib.blake2b(b"").hexdigest(),
+        },
     }
     return Checkpoint(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -52,12 +60,8 @@ def test_what_is_read_is_what_was_written_to_the_bit(run):
     assert place == run / "checkpoints" / "step-000040"
     read = read_checkpoint(run, no_telling)
     assert read is not None
-    assert (read.step, read.config, read.state, read.streams) == (
-        written.step,
-        written.config,
-        written.state,
-        written.streams,
-    )
+    for name in ("step", "config", "state", "streams", "digests"):
+        assert getattr(read, name) == getattr(written, name)
     assert read.tensors.keys() == written.tensors.keys()
     for name, tensor in written.tensors.items():
         assert read.tensors[name].dtype == tensor.dtype
@@ -124,7 +128,9 @@ def test_a_damaged_one_is_passed_over_aloud(run, name, damage):
     assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
 
 
-@pytest.mark.parametrize("key", ["step", "state", "streams", "config", "tensors.safetensors"])
+@pytest.mark.parametrize(
+    "key", ["step", "state", "streams", "digests", "config", "tensors.safetensors"]
+)
 def test_no_value_can_be_changed_unseen(run, key):
     file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
     content = json.loads(file.read_text())
@@ -144,24 +150,80 @@ def test_what_is_no_checkpoint_at_all_is_passed_over(run, text):
     assert len(said) == 1
 
 
-def test_rows_that_it_counts_on_must_be_there(run):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("1234", "rows of metrics.jsonl that it counts on are missing"),
+        (None, "rows of metrics.jsonl that it counts on are missing"),
+        ("12346", "metrics.jsonl was changed"),
+        ("02345 and more", "metrics.jsonl was changed"),
+    ],
+)
+def test_rows_that_it_counts_on_must_be_there_as_they_were(run, content, reason):
     write_checkpoint(run, checkpoint(), keep_last=1)
-    (run / "metrics.jsonl").write_text("1234")
+    if content is None:
+        (run / "metrics.jsonl").unlink()
+    else:
+        (run / "metrics.jsonl").write_text(content)
     said: list[str] = []
     assert read_checkpoint(run, said.append) is None
-    assert said == [
-        "checkpoint step-000040 cannot be used: rows of metrics.jsonl that it counts on are missing"
-    ]
+    assert said == [f"checkpoint step-000040 cannot be used: {reason}"]
+
+
+def test_rows_after_it_and_timings_may_be_anything(run):
+    write_checkpoint(run, checkpoint(), keep_last=1)
+    (run / "metrics.jsonl").write_text("12345, and less")
+    (run / "samples.jsonl").write_text("new")
+    assert not (run / "timings.jsonl").exists()
+    assert read_checkpoint(run, no_telling) is not None
+
+
+def test_a_file_is_no_checkpoint(run):
+    write_checkpoint(run, checkpoint(20), keep_last=1)
+    (run / "checkpoints" / "step-000040").write_text("mine")
+    newest = read_checkpoint(run, no_telling)
+    assert newest is not None
+    assert newest.step == 20
+    discard_checkpoints(run)
+    assert names(run) == ["step-000040"]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """In the block the system refuses to write more to a file, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tensors": {"weight": torch.zeros(100_000)}}, {"config": "x" * 400_000}],
+    ids=["tensors", "rest"],
+)
+def test_one_that_the_disk_does_not_take_fails_the_run_and_leaves_nothing(run, changes):
+    write_checkpoint(run, checkpoint(20), keep_last=1)
+    with files_of_at_most(100_000), pytest.raises(RunFailedError) as caught:
+        write_checkpoint(run, checkpoint(40, **changes), keep_last=1)
+    place = run / "checkpoints" / "step-000040"
+    assert str(caught.value).startswith(f"checkpoint {place} cannot be written: ")
+    assert "File too large" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert names(run) == ["step-000020"]
+    assert read_checkpoint(run, no_telling) is not None
 
 
 def test_one_of_another_format_is_refused_not_passed_over(run, monkeypatch):
-    monkeypatch.setattr(module, "FORMAT", 2)
+    monkeypatch.setattr(module, "FORMAT", 3)
     place = write_checkpoint(run, checkpoint(), keep_last=1)
     monkeypatch.undo()
     with pytest.raises(InputError) as caught:
         read_checkpoint(run, no_telling)
     assert str(caught.value) == (
-        f"run.output: the checkpoint must be of format 1, received {place} of format 2; go on "
+        f"run.output: the checkpoint must be of format 2, received {place} of format 3; go on "
         f"with the version of abcrl that wrote it"
     )
 

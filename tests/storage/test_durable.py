@@ -6,7 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.storage.durable import new_folder, remove_folder, sweep
+from abcrl.storage.durable import new_folder, remove_folder, sweep, write_atomically
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path, monkeypatch):
+    events = []
+    replace = Path.replace
+
+    def move(self: Path, target: Path) -> Path:
+        events.append((target.name, "named"))
+        return replace(self, target)
+
+    def note(path: Path) -> None:
+        events.append((path.name, "folder" if path.is_dir() else path.read_text()))
+
+    monkeypatch.setattr("abcrl.storage.durable.sync", note)
+    monkeypatch.setattr(Path, "replace", move)
+    write_atomically(tmp_path / "status.json", "new")
+    assert events == [
+        (f".status.json.{os.getpid()}.tmp", "new"),
+        ("status.json", "named"),
+        (tmp_path.name, "folder"),
+    ]
 
 
 def test_a_new_folder_gets_its_name_when_it_is_complete(tmp_path):

@@ -1,5 +1,6 @@
 """A run folder that is written again by the same run: what is cut off, who holds it."""
 
+import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +59,31 @@ def test_rows_after_the_checkpoint_are_cut_off(run, config):
         "notes.jsonl",
         "status.json",
     ]
+
+
+def test_the_hash_of_rows_goes_on_where_the_file_does(run, config):
+    def hashed(text: str) -> str:
+        return hashlib.blake2b(text.encode()).hexdigest()
+
+    rows = ['{"step": 0}\n', '{"step": 1, "response": "\\u00e9"}\n']
+    with hold_run(run) as lock:
+        streams = {"metrics": len(rows[0]), "samples": 0}
+        with RunFolder.reopen(run, lock, config, {}, streams=streams) as folder:
+            assert folder.stream_digests() == {"metrics": hashed(rows[0]), "samples": hashed("")}
+            folder.append("metrics", [{"step": 1, "response": "é"}])
+            folder.append("timings", [{"step": 1}])
+            digests = folder.stream_digests()
+    assert digests == {"metrics": hashed("".join(rows)), "samples": hashed("")}
+    assert (run / "metrics.jsonl").read_text() == "".join(rows)
+
+
+@pytest.mark.parametrize(("there", "left"), [(None, None), ("12", "12"), ("1234567", "12345")])
+def test_timings_are_cut_where_they_are_longer_and_need_not_be_there(run, config, there, left):
+    file = run / "timings.jsonl"
+    if there is not None:
+        file.write_text(there)
+    with hold_run(run) as lock, RunFolder.reopen(run, lock, config, {}, streams={"timings": 5}):
+        assert (file.read_text() if file.exists() else None) == left
 
 
 def test_the_configuration_in_force_is_the_one_on_record(run, config):
@@ -125,6 +151,7 @@ def test_environments_differ_in_what_results_depend_on():
         "versions": {"python": "3.11.1", "torch": "2.9"},
         "device": "cpu",
         "processor": "x, AVX2",
+        "code": "12ab",
         "git_commit": "a",
         "command": "abcrl ppo",
         "platform": "Linux-1",
@@ -133,7 +160,9 @@ def test_environments_differ_in_what_results_depend_on():
     now = json.loads(json.dumps(before))
     assert differing_environment(before, now) == []
     now |= {"command": "abcrl ppo --resume", "platform": "Linux-2", "fingerprints": {}}
+    now |= {"git_commit": "b"}
     assert differing_environment(before, now) == []
+    assert differing_environment(before, {**now, "code": "34cd"}) == ["code: 12ab there, 34cd now"]
     now |= {"versions": {"python": "3.11.1", "torch": "2.10"}, "processor": "x, AVX512"}
     assert differing_environment(before, now) == [
         "processor: x, AVX2 there, x, AVX512 now",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import abcrl
 from abcrl.config import InputError, SftConfig, load_config, to_yaml
 from abcrl.storage import (
     RunFolder,
@@ -19,6 +20,7 @@ from abcrl.storage import (
     write_atomically,
     write_json,
 )
+from abcrl.storage.digests import hash_code
 
 ENVIRONMENT = {"device": "cpu"}
 
@@ -213,6 +215,8 @@ def test_the_environment_names_versions_device_command_and_data():
     versions = content["versions"]
     assert isinstance(versions, dict)
     assert {"python", "abcrl", "torch", "transformers", "tokenizers"} <= versions.keys()
+    assert {"accelerate", "datasets", "numpy", "peft", "safetensors"} <= versions.keys()
+    assert content["code"] == hash_code(Path(abcrl.__file__).parent)
     assert content["device"] == "cpu (test)"
     assert content["fingerprints"] == {"corpus": "abc"}
     assert content["command"]
