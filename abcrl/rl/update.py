@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -252,6 +253,18 @@ class _Done:
     norms: list[float] = field(default_factory=list)
     skipped: int = 0
     epochs: int = 0
+
+
+def make_accelerator(device: torch.device) -> Accelerator:
+    """Returns what runs the backward pass; accelerate's environment variables change nothing.
+
+    They would divide losses by another number of steps, or scale them for another number format.
+    """
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
 
 
 def epoch_orders(*, seed: int, step: int, epochs: int, batch: int) -> list[Int[Tensor, " B"]]:

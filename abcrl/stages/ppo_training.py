@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from abcrl.config import PpoConfig, RunFailedError, to_yaml
@@ -18,8 +17,9 @@ from abcrl.rl.formulas.learning_rate import learning_rate_at
 from abcrl.rl.metrics import rollout_metrics, update_metrics
 from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.rollout import Rollout, collect_rollout
+from abcrl.rl.scoring.calibration import set_value_units
 from abcrl.rl.training_state import restore_training, training_tensors
-from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders
+from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders, make_accelerator
 from abcrl.storage import Checkpoint, RunFolder, newest_checkpoint, write_checkpoint
 
 from .ppo_inputs import (
@@ -77,7 +77,7 @@ class Training:
         self._controller = KlController(config.kl)
         self._updater = PolicyUpdater(
             actors.policy,
-            Accelerator(cpu=actors.policy.model.device.type == "cpu"),
+            make_accelerator(actors.policy.model.device),
             config.ppo,
             config.response,
             eos_token_id=actors.eos_token_id,
@@ -89,6 +89,9 @@ class Training:
         else:
             self._calibration = restore_calibration(config, inputs, checkpoint)
             self._restore(checkpoint)
+        networks = config.networks
+        if networks.value_model == "separate" and networks.value_init == "reward_model":
+            set_value_units(actors.policy, self._calibration)
         self._evaluator = make_evaluator(config, inputs, self._calibration, reporter)
 
     def run(self) -> None:

@@ -11,7 +11,7 @@ from abcrl.config import KlConfig, PpoSettings, RunFailedError
 from abcrl.rl.actors import Actors
 from abcrl.rl.metrics import update_metrics
 from abcrl.rl.reference_kl import ReferenceKl
-from abcrl.rl.update import Experience, PolicyUpdater
+from abcrl.rl.update import Experience, PolicyUpdater, make_accelerator
 
 Train = Callable[..., tuple[PolicyUpdater, dict[str, Tensor], Any]]
 ALL = [5, 2, 0, 1, 4, 3]
@@ -158,3 +158,13 @@ def test_a_learning_rate_for_one_update_stays_until_the_next_is_given(
     updater, weights, _ = train(experience, ALL, learning_rate=1e-3, rate=2e-4)
     assert distance(weights, expected) == 0
     assert [group["lr"] for group in updater.optimizer.param_groups] == [2e-4]
+
+
+def test_accelerates_environment_variables_change_nothing(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    accelerator = make_accelerator(torch.device("cpu"))
+    weight = torch.ones((), requires_grad=True)
+    accelerator.backward(3 * weight)
+    assert weight.grad == 3
+    assert accelerator.scaler is None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -33,7 +32,7 @@ from abcrl.rl.sampling.sampler import InverseCdfProcessor
 from abcrl.rl.scoring.evidence import needs_reference
 from abcrl.rl.scoring.scorer import Scorer
 from abcrl.rl.token_statistics import evaluate_tokens
-from abcrl.rl.update import PolicyUpdater
+from abcrl.rl.update import PolicyUpdater, make_accelerator
 
 from .live import LiveMemory, bytes_of, tensors_of
 from .longest_batch import longest_experience, longest_responses
@@ -83,7 +82,7 @@ class Footprint:
         """
         self._config = config
         self._device = device
-        self._accelerator = Accelerator(cpu=device.type == "cpu")
+        self._accelerator = make_accelerator(device)
         self._mode = PartlyFake()
         self._actors = _skeletons(config)
         require_context(self._actors.policy.model, "policy", self.tokens)

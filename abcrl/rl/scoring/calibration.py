@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from abcrl.config import PpoSettings, RunFailedError
 from abcrl.data import PromptSource
+from abcrl.models import PolicyWithValueHead
 from abcrl.rl.actors import Actors
 from abcrl.rl.sampling.responses import Responses
 from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
@@ -131,6 +132,12 @@ def calibrate(
         running=RunningDeviation() if score.scale == "running" else None,
         clip=score.clip,
     )
+
+
+def set_value_units(policy: PolicyWithValueHead, calibration: Calibration) -> None:
+    """Lets a value function that starts as the reward model say what PPO sees of its scores."""
+    policy.value_offset = calibration.score_offset
+    policy.value_scale = calibration.sft_deviation or 1.0
 
 
 class _Moments(NamedTuple):

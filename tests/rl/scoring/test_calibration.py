@@ -10,7 +10,7 @@ from abcrl.data import PromptPool, PromptSource
 from abcrl.data.records import Example
 from abcrl.rl.actors import Actors
 from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
-from abcrl.rl.scoring.calibration import Calibration, calibrate
+from abcrl.rl.scoring.calibration import Calibration, calibrate, set_value_units
 from tests.rl.network_kinds import KINDS, actors_of_kind
 
 MakeActors = Callable[..., Actors]
@@ -89,3 +89,11 @@ def test_the_policy_with_its_adapters_off_gives_the_same_numbers(
             if "lora_B" in name:
                 parameter.add_(0.3)
     assert calibrated(adapted, settings, scale="sft") == expected
+
+
+def test_values_that_start_as_scores_are_shifted_and_scaled_as_scores_are(make_actors):
+    policy = make_actors().policy
+    set_value_units(policy, Calibration(0.5, sft_deviation=2.0))
+    assert (policy.value_offset, policy.value_scale) == (0.5, 2.0)
+    set_value_units(policy, Calibration(0.5))
+    assert (policy.value_offset, policy.value_scale) == (0.5, 1.0)
