@@ -25,6 +25,7 @@ def print_evaluation(report: "EvalReport") -> None:
     if report.against is not None:
         lines.append(f"against       {report.against.model}")
     lines.append(f"reward model  {report.reward_model}")
+    lines.append(f"responses     {report.responses}")
     if report.reference is not None:
         lines.append(f"KL to         {report.reference}")
     for line in lines:
@@ -33,7 +34,8 @@ def print_evaluation(report: "EvalReport") -> None:
     for name, side in (("policy", report.policy), ("against", report.against)):
         if side is not None and side.trained_with:
             text = printable("; ".join(side.trained_with))
-            console.print(f"{name} was trained otherwise: {text}", markup=False, soft_wrap=whole)
+            shown = f"{name} was trained on other terms than these: {text}"
+            console.print(shown, markup=False, soft_wrap=whole)
     if report.folder is not None:
         console.print(f"\nresults  {report.folder}", markup=False, soft_wrap=True)
 

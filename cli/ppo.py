@@ -11,7 +11,6 @@ from .options import (
     DatasetOption,
     DebugOption,
     DryRunOption,
-    OutputOption,
     SeedOption,
     SetOption,
     TextColumnOption,
@@ -60,7 +59,14 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         int | None,
         typer.Option("--checkpoint-interval", help="PPO steps between checkpoints. [default: 20]"),
     ] = None,
-    output: OutputOption = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="FOLDER",
+            help="Run folder; must not exist yet, unless a run in it is resumed.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(

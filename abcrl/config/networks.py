@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .base import Group
 
@@ -33,3 +33,12 @@ class NetworksConfig(Group):
     Weights, optimizer and the reward model stay float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+
+    @model_validator(mode="after")
+    def _only_a_separate_value_model_starts_from_the_policy(self) -> "NetworksConfig":
+        if self.value_init == "policy" and self.value_model == "shared":
+            raise ValueError(
+                "value_init must be left out with value_model shared (the value head is on the "
+                "policy's trunk), received policy; remove it, or set value_model to separate"
+            )
+        return self

@@ -173,6 +173,6 @@ def _unfinished(path: Path, model: str, key: str) -> str:
     remedy = (
         "look at its metrics.jsonl, or give another"
         if status == "failed"
-        else "wait for it, or go on with abcrl ppo --resume --output FOLDER"
+        else f"wait for it, or go on with abcrl ppo --resume --output {path}"
     )
     return f"{key}: must be a run that has finished, received {model}, which {state}; {remedy}"

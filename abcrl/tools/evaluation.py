@@ -58,6 +58,8 @@ class EvalReport:
     samples: int
     """Responses to each prompt."""
     reward_model: str
+    responses: str
+    """How they were drawn."""
     reference: str | None
     """What the KL is to."""
     policy: SideReport
@@ -149,11 +151,20 @@ def _report(
         prompts=len(responses["policy"]),
         samples=config.samples,
         reward_model=config.reward_model,
+        responses=_describe_responses(config),
         reference=config.reference,
         policy=sides["policy"],
         against=sides.get("against"),
         difference=_compare(**responses) if "against" in responses else None,
         folder=None if config.output is None else Path(config.output),
+    )
+
+
+def _describe_responses(config: EvalConfig) -> str:
+    drawn = config.response
+    return (
+        f"cut at {drawn.cap_low} to {drawn.cap_high} tokens, EOS after {drawn.min_new_tokens}, "
+        f"temperature {drawn.temperature:g}"
     )
 
 

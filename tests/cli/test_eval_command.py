@@ -54,7 +54,7 @@ def test_a_run_is_shown_beside_its_sft_model(abcrl, tiny_ppo_runs, tiny_runs):
     assert shown["win rate"] == f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
     assert f"against       {tiny_runs.policy}" in answer.output
     assert "4 held-out prompts, 2 responses to each" in answer.output
-    assert "was trained otherwise" not in answer.output
+    assert "was trained on other terms" not in answer.output
     table = answer.output[answer.output.index("4 held-out") : answer.output.index("results")]
     assert max(map(len, table.splitlines())) <= 80
     assert folder_state(tiny_ppo_runs["abc"]) == before
@@ -81,7 +81,10 @@ def test_what_differs_from_a_runs_own_settings_is_said(abcrl, tiny_ppo_runs):
     )
     assert answer.code == 0, answer.errors
     for side in ("policy", "against"):
-        line = f"{side} was trained otherwise: response.temperature: 1.0 there, 0.5 now"
+        line = (
+            f"{side} was trained on other terms than these: "
+            f"response.temperature: 1.0 there, 0.5 now"
+        )
         assert line in answer.output.splitlines()
 
 
@@ -173,7 +176,7 @@ def test_an_unfinished_run_is_refused(refuse, tiny_ppo_runs, tmp_path):
     line = refuse("eval", "run")
     assert line == (
         "policy: must be a run that has finished, received run, which was interrupted; wait for "
-        "it, or go on with abcrl ppo --resume --output FOLDER"
+        f"it, or go on with abcrl ppo --resume --output {run}"
     )
 
 

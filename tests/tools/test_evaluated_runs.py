@@ -64,7 +64,7 @@ def test_another_source_has_columns_of_its_own(run: Path):
             r"which has failed \(step 2: scores\); look at its metrics.jsonl",
         ),
         ({"state": "running"}, "which is still running or was killed; wait for it, or go on with"),
-        ({"state": "interrupted"}, "which was interrupted; .* abcrl ppo --resume --output FOLDER"),
+        ({"state": "interrupted"}, "which was interrupted; .* abcrl ppo --resume --output .*/run"),
         (None, "which has no final/; wait"),
     ],
 )

@@ -17,14 +17,14 @@ from .partly_fake import LARGEST_REAL
 
 _ROLLOUT = ("generation", "scoring", "token evaluation")
 _UPDATE = "update"
-_MOST_ROWS = 4096
-"""No larger batch is looked for."""
+_MOST_ROWS = 512
+"""No larger batch is looked for: its masks, which are real, take longer than a step."""
 _LOOKS = 3
 _COLUMNS = {"weights": 9, "gradients": 10, "optimizer": 10, "activations": 12, "KV cache": 9}
 _WIDTH = 78
 _NAMES = {"value_model": "value model", "ref_policy": "reference", "reward_model": "reward model"}
 # What decides how many responses a phase has at a time.
-_KEYS = {"update": "ppo.micro_batch_size", "evaluation": "evaluation.batch_size"}
+_KEYS = {"update": "ppo.micro_batch_size", "held-out evaluation": "evaluation.batch_size"}
 
 
 def describe_memory(config: PpoConfig) -> Iterator[str]:
@@ -110,7 +110,9 @@ class MemoryPlan:
         peaks = {name: lasting + usage.peak for name, usage in self.usage.items()}
         peaks[_UPDATE] += self._left_by_rollout()
         if self.evaluated > self.rows["generation"]:
-            peaks["evaluation"] = lasting + max(self._line(n)(self.evaluated) for n in _ROLLOUT)
+            peaks["held-out evaluation"] = lasting + max(
+                self._line(n)(self.evaluated) for n in _ROLLOUT
+            )
         if self._lasting_caches():  # among which is the one that generation fills
             peaks["generation"] -= self.usage["generation"].kept
         return peaks
@@ -235,7 +237,10 @@ def _verdict(plan: MemoryPlan, free: int) -> Iterator[str]:
     peaks = plan.peaks()
     worst = max(peaks, key=lambda name: peaks[name])
     others = ", ".join(f"{name} {_size(peak)}" for name, peak in peaks.items() if name != worst)
-    yield from _wrapped(f"peak: {worst}, {_size(peaks[worst])} of {_size(free)} free ({others})")
+    yield from _wrapped(
+        f"peak, weights and optimizer included: {worst} {_size(peaks[worst])} of {_size(free)} "
+        f"free; other phases: {others}"
+    )
     if plan.held >= free:
         yield f"does not fit: weights and optimizer alone are {_size(plan.held)}"
         return
