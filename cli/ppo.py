@@ -147,6 +147,7 @@ def _saved_config(output: str | None, *, needed: bool) -> Path | None:
         InputError: There is none, and nothing else says what to run; or it is another command's.
     """
     from abcrl.config import InputError
+    from abcrl.storage import is_ppo_run
 
     if output is None:
         return None
@@ -159,7 +160,7 @@ def _saved_config(output: str | None, *, needed: bool) -> Path | None:
                 f"correct it, or say with --config or flags what to run"
             )
         return None
-    if not {"policy:", "ppo:"} <= {line.split(" ")[0] for line in file.read_text().splitlines()}:
+    if not is_ppo_run(folder):
         raise InputError(
             f"output: must hold a PPO run, received {folder}, which holds something else; choose "
             f"another --output"

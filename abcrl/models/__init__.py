@@ -26,7 +26,7 @@ from .precision import compute_in_bf16, require_bf16
 from .reward.loading import load_reward_model
 from .reward.model import RewardModel, RewardOutput
 from .scratch import build_causal_lm, require_buildable
-from .text.byte_spans import DecodedResponse, decode_response, token_bytes
+from .text.byte_spans import DecodedResponse, decode_response, decode_text, token_bytes
 from .text.reading import (
     RewardInputs,
     RewardTokens,
@@ -77,6 +77,7 @@ __all__ = [
     "context_length",
     "continue_prompt",
     "decode_response",
+    "decode_text",
     "disable_dropout",
     "embedding_rows",
     "encode_batch",

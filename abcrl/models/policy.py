@@ -130,7 +130,8 @@ class ValueModel(NamedTuple):
 def save_policy(policy: PolicyWithValueHead, folder: Path) -> None:
     """Saves the language model as from_pretrained reads it, adapters merged; its value beside it.
 
-    `value_head.safetensors` is the head; `value_trunk.safetensors` its trunk, where it has one.
+    `value_head.safetensors` is the head, without `value_offset` and `value_scale`;
+    `value_trunk.safetensors` its trunk, where it has one.
     """
     policy.model.save_pretrained(folder, state_dict=merged_weights(policy.model))
     save_model(policy.value_head, str(folder / "value_head.safetensors"))

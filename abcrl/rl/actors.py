@@ -79,7 +79,7 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
         require_context(reader, key, longest)
     policy = build_policy(config, model, scorer).to(device).eval()
     if reference is not None:
-        nn.Module.to(prepare_reference(config, reference), device)
+        nn.Module.to(freeze(reference, config.networks.precision), device)
     scorer.reward_model.to(device)
     punctuation = torch.tensor(punctuation_ids(tokenizer), dtype=torch.long, device=device)
     return Actors(policy, reference, scorer, tokenizer.eos_token_id, punctuation), tokenizer
@@ -113,14 +113,19 @@ def build_policy(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> P
     return policy
 
 
-def prepare_reference(config: PpoConfig, reference: PreTrainedModel) -> PreTrainedModel:
-    """Returns the reference frozen, in eval mode, without dropout, in the policy's precision."""
-    disable_dropout(reference)
-    compute_gelu_in_place(reference)
-    if config.networks.precision == "bf16":
-        compute_in_bf16(reference)
-    nn.Module.eval(reference).requires_grad_(False)
-    return reference
+def freeze(model: PreTrainedModel, precision: str) -> PreTrainedModel:
+    """Returns a language model that is not trained, ready to be asked: in eval mode, no dropout.
+
+    Args:
+        model: It is changed in place.
+        precision: float32 | bf16, see `NetworksConfig`.
+    """
+    disable_dropout(model)
+    compute_gelu_in_place(model)
+    if precision == "bf16":
+        compute_in_bf16(model)
+    nn.Module.eval(model).requires_grad_(False)
+    return model
 
 
 def _value_model(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> ValueModel:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from safetensors.torch import save_file
@@ -12,13 +13,13 @@ from abcrl.config import PpoConfig
 from abcrl.config.paths import require_model_folder
 from abcrl.data import PromptPool, PromptSource, read_corpus
 from abcrl.machine import device_name, prepare_machine
+from abcrl.models import decode_text
 from abcrl.reporter import Reporter
 from abcrl.rl.actors import Actors, load_actors
 from abcrl.rl.evaluation.evaluator import Evaluator
 from abcrl.rl.sampling.prompts import (
     heldout_pool,
     heldout_prompts,
-    make_decoder,
     prompt_pool,
     too_few_prompts,
 )
@@ -129,7 +130,7 @@ def make_evaluator(
         draws=SharedDraws(config.response, seed=config.run.seed, stream="evaluation"),
         settings=config,
         calibration=calibration,
-        decode=make_decoder(inputs.tokenizer),
+        decode=partial(decode_text, inputs.tokenizer),
         gold_score=inputs.gold_score,
     )
 

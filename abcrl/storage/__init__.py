@@ -13,6 +13,7 @@ from .checkpoints import (
 from .durable import write_atomically
 from .environment import describe_environment, differing_environment
 from .reading import (
+    is_ppo_run,
     read_config,
     read_environment,
     read_fingerprints,
@@ -32,6 +33,7 @@ __all__ = [
     "differing_environment",
     "discard_checkpoints",
     "hold_run",
+    "is_ppo_run",
     "newest_checkpoint",
     "read_checkpoint",
     "read_config",

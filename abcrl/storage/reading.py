@@ -7,6 +7,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from abcrl.config import read_yaml
+
 _LONGEST_ROW = 2**16
 """Bytes; a row of metrics has some thousand."""
 
@@ -46,6 +48,16 @@ def read_config(path: Path) -> str | None:
         return (path / "config.yaml").read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def is_ppo_run(path: Path) -> bool:
+    """Whether a folder holds a PPO run, begun or finished, by its config.yaml.
+
+    Raises:
+        InputError: That file cannot be read.
+    """
+    file = path / "config.yaml"
+    return file.is_file() and {"policy", "reward_model", "run"} <= read_yaml(file).keys()
 
 
 def read_environment(path: Path) -> dict[str, Any]:

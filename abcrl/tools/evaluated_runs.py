@@ -14,12 +14,11 @@ from abcrl.config import (
     PpoConfig,
     differing_keys,
     load_config,
-    read_yaml,
     to_yaml,
     validate,
 )
 from abcrl.config.paths import absolute
-from abcrl.storage import read_fingerprints, read_reason, read_recorded_status
+from abcrl.storage import is_ppo_run, read_fingerprints, read_reason, read_recorded_status
 
 # Of the texts, what describes their source; another source has these of its own.
 _OF_THE_SOURCE = ("source", "subset", "split", "text_column", "label_column", "labels")
@@ -81,8 +80,8 @@ def find_run(model: str, key: str) -> EvaluatedRun | None:
         return None
     if (path / "config.json").is_file():
         run = path.parent if path.name == "final" else path
-        return EvaluatedRun(run, _read_config(run)) if _is_ppo_run(run) else None
-    if not _is_ppo_run(path):
+        return EvaluatedRun(run, _read_config(run)) if is_ppo_run(run) else None
+    if not is_ppo_run(path):
         raise InputError(
             f"{key}: must be the folder of a PPO run or of a model, received {model}, which is "
             f"neither; other runs keep their model in <run>/final"
@@ -146,11 +145,6 @@ def differences(model: str, config: EvalConfig, fingerprints: Mapping[str, str])
     if "reward_model" in changed and config.reward_model == run.config.reward_model:
         lines.append("reward_model: its content has changed since")
     return lines
-
-
-def _is_ppo_run(path: Path) -> bool:
-    file = path / "config.yaml"
-    return file.is_file() and {"policy", "reward_model", "run"} <= read_yaml(file).keys()
 
 
 def _read_config(path: Path) -> PpoConfig:

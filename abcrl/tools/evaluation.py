@@ -163,7 +163,7 @@ def _report(
 def _describe_responses(config: EvalConfig) -> str:
     drawn = config.response
     return (
-        f"cut at {drawn.cap_low} to {drawn.cap_high} tokens, EOS after {drawn.min_new_tokens}, "
+        f"cut at {drawn.cap_low} to {drawn.cap_high} tokens, no EOS before {drawn.min_new_tokens}, "
         f"temperature {drawn.temperature:g}"
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,15 +14,14 @@ from abcrl.data import Corpus, read_corpus
 from abcrl.models import (
     PolicyWithValueHead,
     bos_prefix,
-    compute_in_bf16,
-    disable_dropout,
+    decode_text,
     load_causal_lm,
     require_bf16,
     shares_ids,
 )
-from abcrl.rl.actors import Actors, require_context
+from abcrl.rl.actors import Actors, freeze, require_context
 from abcrl.rl.evaluation.evaluator import Evaluator
-from abcrl.rl.sampling.prompts import heldout_pool, heldout_prompts, make_decoder, too_few_prompts
+from abcrl.rl.sampling.prompts import heldout_pool, heldout_prompts, too_few_prompts
 from abcrl.rl.sampling.sampler import SharedDraws
 from abcrl.rl.scoring.calibration import Calibration
 from abcrl.rl.scoring.scorer import load_scorer
@@ -70,7 +70,7 @@ class EvaluationSources:
         for key, reader in readers.items():
             require_context(reader, key, longest)
         for model in {id(model): model for model in models.values()}.values():
-            _prepare(model, config, device)
+            nn.Module.to(freeze(model, config.precision), device)
         scorer.reward_model.to(device)
         named = {**models, "reward_model": scorer.reward_model.model}
         reference = models.pop("reference", None)
@@ -112,7 +112,7 @@ class EvaluationSources:
                 draws=SharedDraws(config.response, seed=config.seed, stream=f"eval-{number}"),
                 settings=settings,
                 calibration=Calibration(),
-                decode=make_decoder(self.tokenizer),
+                decode=partial(decode_text, self.tokenizer),
                 gold_score=self.corpus.gold_score,
                 with_kl=config.reference is not None,
             )
@@ -154,10 +154,3 @@ def _require_vocabulary(model: PreTrainedModel, reference: PreTrainedModel, key:
             f"reference: must choose from as many tokens as {key}, {ours}, for there to be a KL, "
             f"received a model with {theirs}; give the one it was trained from, or null"
         )
-
-
-def _prepare(model: PreTrainedModel, config: EvalConfig, device: torch.device) -> None:
-    disable_dropout(model)
-    if config.precision == "bf16":
-        compute_in_bf16(model)
-    nn.Module.to(model, device).eval().requires_grad_(False)

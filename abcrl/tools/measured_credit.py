@@ -15,11 +15,11 @@ from abcrl.data import Example, Prompt
 from abcrl.densification import Evidence, assign_token_scores, is_signed, needs
 from abcrl.models import (
     context_length,
-    disable_dropout,
     load_causal_lm,
     load_tokenizer,
     position_ids,
 )
+from abcrl.rl.actors import freeze
 from abcrl.rl.sampling.responses import Responses
 from abcrl.rl.sampling.sampler import SharedDraws
 from abcrl.rl.scoring.evidence import (
@@ -84,8 +84,7 @@ class CreditSources:
             tokenizer = load_tokenizer(config.reward_model, "reward_model")
         else:
             policy, tokenizer = load_causal_lm(config.policy, "policy")
-            disable_dropout(policy)
-            nn.Module.to(policy, device).eval().requires_grad_(False)
+            nn.Module.to(freeze(policy, "float32"), device)
         scorer = load_scorer(config.reward_model, tokenizer, config.reward, config.score)
         scorer.reward_model.to(device)
         readers = [scorer.reward_model.model, *([] if policy is None else [policy])]

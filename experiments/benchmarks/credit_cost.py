@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
+from arguments import count
 from ways import NETWORKS, WAYS, Pass
 
 # The share of a row's attention that may differ between captured and eager: rounding, no more.
@@ -187,12 +188,6 @@ def _finish(settings: argparse.Namespace) -> None:
         torch.cuda.synchronize()
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, received {text!r}")
-    return int(text)
-
-
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the settings; a wrong one ends the program with exit code 2."""
     parser = argparse.ArgumentParser(
@@ -202,13 +197,13 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what is run")
     add("--architectures", nargs="+", choices=("gpt2", "llama"), default=["gpt2", "llama"])
-    add("--lengths", nargs="+", type=_count, default=[128, 512, 1024, 2048], help="T, tokens")
-    add("--tokens", type=_count, default=2048, help="tokens in a batch; at least two rows")
-    add("--layers", type=_count, default=4)
-    add("--width", type=_count, default=512, help="of the hidden states")
-    add("--heads", type=_count, default=8)
-    add("--repeats", type=_count, default=7, help="turns, at least two")
-    add("--threads", type=_count, default=1, help="torch's threads on the CPU")
+    add("--lengths", nargs="+", type=count, default=[128, 512, 1024, 2048], help="T, tokens")
+    add("--tokens", type=count, default=2048, help="tokens in a batch; at least two rows")
+    add("--layers", type=count, default=4)
+    add("--width", type=count, default=512, help="of the hidden states")
+    add("--heads", type=count, default=8)
+    add("--repeats", type=count, default=7, help="turns, at least two")
+    add("--threads", type=count, default=1, help="torch's threads on the CPU")
     add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--dtype", choices=tuple(AGREEMENT), default="float32")
     add("--unpadded", action="store_true", help="all rows of one length; sdpa gets no mask then")

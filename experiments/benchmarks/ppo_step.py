@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import torch
+from arguments import count
 from arithmetic import Rates, step_work
 from ppo_tables import PAPER, Measured, paper_table, step_table
 from ppo_workload import Batch, Shape, Span, make_batch, write_networks
@@ -135,12 +136,6 @@ def _span(text: str) -> Span:
     return Span(int(low), int(high or low))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, received {text!r}")
-    return int(text)
-
-
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the settings; a wrong one ends the program with exit code 2."""
     parser = argparse.ArgumentParser(
@@ -150,14 +145,14 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--lengths", nargs="+", type=_span, default=[_span(text) for text in LENGTHS],
         metavar="TOKENS", help="of responses: a number, or a range to draw from")  # fmt: skip
-    add("--mini-batches", nargs="+", type=_count, default=[1, 16], metavar="SIZE")
-    add("--repeats", type=_count, default=7, help="turns, at least two")
-    add("--batch", type=_count, default=16, help="responses in a step")
-    add("--layers", type=_count, default=4)
-    add("--width", type=_count, default=256, help="of the hidden states")
-    add("--heads", type=_count, default=4)
-    add("--vocabulary", type=_count, default=4096, help="tokens, at most 4096")
-    add("--threads", type=_count, default=1, help="torch's threads on the CPU")
+    add("--mini-batches", nargs="+", type=count, default=[1, 16], metavar="SIZE")
+    add("--repeats", type=count, default=7, help="turns, at least two")
+    add("--batch", type=count, default=16, help="responses in a step")
+    add("--layers", type=count, default=4)
+    add("--width", type=count, default=256, help="of the hidden states")
+    add("--heads", type=count, default=4)
+    add("--vocabulary", type=count, default=4096, help="tokens, at most 4096")
+    add("--threads", type=count, default=1, help="torch's threads on the CPU")
     add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--paper", type=Path, metavar="CLONE", help="of XanderJC/attention-based-credit")
     add("--paper-python", type=Path, metavar="PYTHON", help="of the environment it runs in")

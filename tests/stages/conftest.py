@@ -1,11 +1,17 @@
-"""What tests of comparisons share."""
+"""What tests of stages share: comparisons that are planned, runs that were stopped."""
 
 import multiprocessing.forkserver
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from abcrl.config import CompareConfig, to_yaml
-from tests.stages.comparisons import on
+from abcrl.config import CompareConfig, PpoConfig, to_yaml
+from abcrl.stages.ppo import run_ppo
+from tests.stages.comparisons import Listening, on
+from tests.stages.resuming import RESUMED
+from tests.stages.stopped_runs import Stopping
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +44,30 @@ def app_main(capfd, tmp_path):
         return caught.value.code, capfd.readouterr().out
 
     return main
+
+
+@pytest.fixture(scope="module")
+def configure(tiny_runs) -> Callable[..., PpoConfig]:
+    return lambda folder, **changes: tiny_runs.ppo(folder, **{**RESUMED, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(configure, tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("resume") / "finished"
+    run_ppo(configure(folder), Listening())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped_once(configure, tmp_path_factory) -> Path:
+    """A run that was stopped after step 3: checkpoints of steps 2 and 3."""
+    folder: Path = tmp_path_factory.mktemp("resume") / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(configure(folder), Stopping(3))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path) -> Path:
+    """A copy of it, elsewhere."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))

@@ -1,47 +1,18 @@
 """Which checkpoints a run goes on from, and which are never written or never removed."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from abcrl.config import PpoConfig, RunFailedError
+from abcrl.config import RunFailedError
 from abcrl.rl.update import PolicyUpdater, UpdateResult
 from abcrl.stages.ppo import run_ppo
 from abcrl.storage import newest_checkpoint, read_reason, read_status
 from tests.stages.comparisons import Listening
-from tests.stages.resuming import RESUMED, assert_same_end, go_on
+from tests.stages.resuming import assert_same_end, go_on
 from tests.stages.stopped_runs import Stopping, refused
-
-
-@pytest.fixture(scope="module")
-def configure(tiny_runs) -> Callable[..., PpoConfig]:
-    return lambda folder, **changes: tiny_runs.ppo(folder, **{**RESUMED, **changes})
-
-
-@pytest.fixture(scope="module")
-def finished(configure, tmp_path_factory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("resume") / "finished"
-    run_ppo(configure(folder), Listening())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stopped_once(configure, tmp_path_factory) -> Path:
-    """A run that was stopped after step 3: checkpoints of steps 2 and 3."""
-    folder: Path = tmp_path_factory.mktemp("resume") / "stopped"
-    with pytest.raises(KeyboardInterrupt):
-        run_ppo(configure(folder), Stopping(3))
-    return folder
-
-
-@pytest.fixture
-def stopped(stopped_once, tmp_path) -> Path:
-    """A copy of it, elsewhere."""
-    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
 
 
 def spoil(file: Path) -> None:

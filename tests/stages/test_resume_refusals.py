@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,39 +9,12 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from abcrl.config import InputError, PpoConfig
+from abcrl.config import InputError
 from abcrl.stages.ppo import run_ppo
 from abcrl.storage import read_status
 from tests.stages.comparisons import Listening
-from tests.stages.resuming import RESUMED, assert_same_end, go_on
+from tests.stages.resuming import assert_same_end, go_on
 from tests.stages.stopped_runs import Stopping, content, refused
-
-
-@pytest.fixture(scope="module")
-def configure(tiny_runs) -> Callable[..., PpoConfig]:
-    return lambda folder, **changes: tiny_runs.ppo(folder, **{**RESUMED, **changes})
-
-
-@pytest.fixture(scope="module")
-def finished(configure, tmp_path_factory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("resume") / "finished"
-    run_ppo(configure(folder), Listening())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stopped_once(configure, tmp_path_factory) -> Path:
-    """A run that was stopped after step 3: checkpoints of steps 2 and 3."""
-    folder: Path = tmp_path_factory.mktemp("resume") / "stopped"
-    with pytest.raises(KeyboardInterrupt):
-        run_ppo(configure(folder), Stopping(3))
-    return folder
-
-
-@pytest.fixture
-def stopped(stopped_once, tmp_path) -> Path:
-    """A copy of it, elsewhere."""
-    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
 
 
 def change_environment(folder: Path, **changes: object) -> None:

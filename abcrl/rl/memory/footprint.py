@@ -25,7 +25,7 @@ from abcrl.config import PpoConfig
 from abcrl.densification import needs
 from abcrl.models import compute_gelu_in_place
 from abcrl.models.skeletons import causal_lm_skeleton, reward_model_skeleton
-from abcrl.rl.actors import Actors, build_policy, prepare_reference, require_context
+from abcrl.rl.actors import Actors, build_policy, freeze, require_context
 from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.sampling.decoding import decoding_options
 from abcrl.rl.sampling.sampler import InverseCdfProcessor
@@ -277,7 +277,7 @@ def _skeletons(config: PpoConfig) -> Actors:
     compute_gelu_in_place(scorer.reward_model.model)
     reference = None
     if config.networks.lora is None:
-        reference = prepare_reference(config, copy.deepcopy(model))
+        reference = freeze(copy.deepcopy(model), config.networks.precision)
     policy = build_policy(config, model, scorer).eval()
     return Actors(policy, reference, scorer, _EOS)
 

@@ -1,6 +1,6 @@
-"""From texts to prompts and from ids back to text, in the policy's tokens."""
+"""From texts to prompts, in the policy's tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from transformers import PreTrainedTokenizerBase
@@ -56,14 +56,3 @@ def too_few_prompts(pool: PromptPool, count: int, config: PromptConfig) -> str |
         f"evaluation: {len(pool)} held-out prompts instead of {count}: no more held-out texts have "
         f"over {config.min_characters} characters (prompt.min_characters)"
     )
-
-
-def make_decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
-    """Returns what turns token ids into text, special tokens left out."""
-
-    def decode(ids: list[int]) -> str:
-        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # a flat list of ids gives one text
-        return text
-
-    return decode

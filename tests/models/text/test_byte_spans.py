@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
-from abcrl.models import decode_response, encode_plain, token_bytes
+from abcrl.models import decode_response, decode_text, encode_plain, token_bytes
 from abcrl.models.text.byte_spans import own_bytes
 from tests.models.text.tokenizer_families import CORPUS, FAMILIES, TEXTS, ids_of, tokenizer_of
 
@@ -235,3 +235,9 @@ def test_the_slow_way_agrees_with_the_vocabulary(family, text, monkeypatch):
     ends = [itertools.accumulate(map(len, pieces)) for pieces in (fast, slow)]
     for fast_end, slow_end in zip(*ends, strict=True):
         assert fast_end == slow_end or fast_end not in whole
+
+
+def test_decoding_gives_back_the_text_and_no_special_tokens(tiny_tokenizer):
+    text = "It isn't  good , is it ?"
+    ids = tiny_tokenizer(text)["input_ids"]
+    assert decode_text(tiny_tokenizer, [*ids, tiny_tokenizer.eos_token_id]) == text

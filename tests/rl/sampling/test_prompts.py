@@ -7,7 +7,6 @@ from abcrl.data import Example
 from abcrl.rl.sampling.prompts import (
     heldout_pool,
     heldout_prompts,
-    make_decoder,
     prompt_pool,
     too_few_prompts,
 )
@@ -35,10 +34,3 @@ def test_too_few_prompts_are_told_of(tiny_tokenizer):
 def test_one_held_out_text_is_refused(tiny_tokenizer):
     with pytest.raises(InputError, match=r"^data\.validation_fraction: must leave at least two"):
         heldout_pool(TEXTS[:1], tiny_tokenizer, CONFIG)
-
-
-def test_decoding_gives_back_the_text_and_no_special_tokens(tiny_tokenizer):
-    decode = make_decoder(tiny_tokenizer)
-    text = "It isn't  good , is it ?"
-    ids = tiny_tokenizer(text)["input_ids"]
-    assert decode([*ids, tiny_tokenizer.eos_token_id]) == text

@@ -1,12 +1,22 @@
 """Batches in parts: every row once, within the limit, and put back where it was."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from abcrl.config import PpoSettings
+from abcrl.data import Prompt
+from abcrl.rl.actors import Actors
+from abcrl.rl.scoring import scorer
 from abcrl.rl.scoring.parts import join_parts, split_rows
+from tests.rl.rollouts import sample
 
+MakeActors = Callable[..., Actors]
+EVERYTHING = frozenset({"reward_attention", "prefix_scores"})
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=20)
 
 
@@ -44,3 +54,25 @@ def test_parts_are_put_back_in_place(lengths, at_once):
     pieces = [whole[rows][:, : int(mask[rows].any(0).sum())] for rows in parts]
 
     assert_close(join_parts(parts, pieces, whole.shape), whole)
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 100])
+def test_scoring_in_parts_changes_nothing(
+    monkeypatch, make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings, at_once
+):
+    actors = make_actors()
+    responses = sample(actors, prompts, settings)
+    whole = actors.scorer.score(responses, EVERYTHING)
+    batches: list[int] = []
+    actors.scorer.reward_model.model.base_model.register_forward_pre_hook(
+        lambda _, __, inputs: batches.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    monkeypatch.setattr(scorer, "TOKENS_AT_ONCE", at_once)
+    parts = actors.scorer.score(responses, EVERYTHING)
+
+    assert sum(batches) == 16
+    assert len(batches) > 1
+    for ours, theirs in zip(parts, whole, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert_close(ours, theirs, atol=1e-5, rtol=0)

@@ -22,7 +22,6 @@ from abcrl.models import (
 )
 from abcrl.rl.actors import Actors
 from abcrl.rl.sampling.responses import Responses
-from abcrl.rl.scoring import scorer
 from abcrl.rl.scoring.scorer import Scorer, UnreadableIds
 from tests.models.text.tokenizer_families import tokenizer_of
 from tests.rl.rollouts import sample
@@ -71,28 +70,6 @@ def test_nothing_is_captured_unless_it_is_wanted(
     alone = actors.scorer.score(responses)
     assert all(part is None for part in alone[1:])
     assert torch.equal(actors.scorer.score(responses, ATTENTION).scores, alone.scores)
-
-
-@pytest.mark.parametrize("at_once", [1, 40, 100])
-def test_scoring_in_parts_changes_nothing(
-    monkeypatch, make_actors: MakeActors, prompts: list[Prompt], settings: PpoSettings, at_once
-):
-    actors = make_actors()
-    responses = sample(actors, prompts, settings)
-    whole = actors.scorer.score(responses, ATTENTION | PREFIXES)
-    batches: list[int] = []
-    actors.scorer.reward_model.model.base_model.register_forward_pre_hook(
-        lambda _, __, inputs: batches.append(len(inputs["input_ids"])), with_kwargs=True
-    )
-    monkeypatch.setattr(scorer, "TOKENS_AT_ONCE", at_once)
-    parts = actors.scorer.score(responses, ATTENTION | PREFIXES)
-
-    assert sum(batches) == 16
-    assert len(batches) > 1
-    for ours, theirs in zip(parts, whole, strict=True):
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 def test_prefix_scores_are_those_of_shorter_texts(
