@@ -25,6 +25,14 @@ def compare(  # noqa: PLR0913 - one parameter per flag
             help="toy, a file or a Hub id, for every stage. [default: the recipe's]",
         ),
     ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation",
+            metavar="SOURCE",
+            help="Held-out texts: a file, or a split of the Hub id. [default: the recipe's]",
+        ),
+    ] = None,
     text_column: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +67,15 @@ def compare(  # noqa: PLR0913 - one parameter per flag
             "--output", metavar="FOLDER", help="Folder; what is finished there is not run again."
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="FILE:NAME",
+            help="Show training curves beside those of runs made elsewhere, e.g. "
+            "experiments/paper/curves.json:imdb, the paper's. Changes no result.",
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed cells again.")
     ] = False,
@@ -82,8 +99,9 @@ def compare(  # noqa: PLR0913 - one parameter per flag
                 assignments=assignments,
                 data={
                     "source": dataset,
-                    "text_column": text_column,
-                    "label_column": label_column,
+                    "validation": validation,
+                    "columns.text": text_column,
+                    "columns.label": label_column,
                 },
                 flags={
                     "seeds": None if seeds is None else parse_seeds(seeds),
@@ -93,11 +111,19 @@ def compare(  # noqa: PLR0913 - one parameter per flag
             )
         if modes is not None:
             resolved = resolved.select_arms([name.strip() for name in modes.split(",")])
+        reference = None
+        if against is not None:
+            from abcrl.stages.reference import describe_reference, open_reference
+
+            reference = open_reference(resolved, against)
         if dry_run:
             from abcrl.stages.plan import describe_plan, require_inputs
 
             require_inputs(resolved, ask_hub=False)
-            print_config(resolved, describe_plan(resolved))
+            plan = describe_plan(resolved)
+            if reference is not None:
+                plan.append(describe_reference(resolved, reference))
+            print_config(resolved, plan)
         from abcrl.stages.compare import run_compare
 
         from .progress import ConsoleReporter
@@ -106,5 +132,13 @@ def compare(  # noqa: PLR0913 - one parameter per flag
         with ConsoleReporter() as reporter:
             result = run_compare(resolved, reporter, retry_failed=retry_failed)
         print_comparison(result)
+        if reference is not None:
+            from abcrl.stages.reference import compare_with_reference
+
+            from .against_table import print_against
+
+            beside = compare_with_reference(resolved, result, reference)
+            if beside is not None:
+                print_against(beside)
         if result.summary.failed:
             raise typer.Exit(1)

@@ -11,6 +11,7 @@ from .options import (
     DryRunOption,
     SetOption,
     TextColumnOption,
+    ValidationOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
@@ -32,6 +33,7 @@ def credit(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     dataset: DatasetOption = None,
+    validation: ValidationOption = None,
     text_column: TextColumnOption = None,
     modes: Annotated[
         str | None,
@@ -69,7 +71,11 @@ def credit(  # noqa: PLR0913 - one parameter per flag
             CreditConfig,
             file=config,
             assignments=assignments,
-            data={"source": dataset, "text_column": text_column},
+            data={
+                "source": dataset,
+                "validation": validation,
+                "columns.text": text_column,
+            },
             flags={
                 "reward_model": reward_model,
                 "policy": policy,

@@ -11,6 +11,7 @@ from .options import (
     DryRunOption,
     SetOption,
     TextColumnOption,
+    ValidationOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
@@ -52,6 +53,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     dataset: DatasetOption = None,
+    validation: ValidationOption = None,
     text_column: TextColumnOption = None,
     prompts: Annotated[
         int | None,
@@ -92,7 +94,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per flag
             EvalConfig,
             file=config,
             assignments=assignments,
-            data={"source": dataset, "text_column": text_column},
+            data={"source": dataset, "validation": validation, "columns.text": text_column},
             flags={
                 **named,
                 "reward_model": reward_model,

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import compare, credit, eval, ppo, sft, train_rm
+from . import compare, credit, eval, inspect, ppo, sft, train_rm
 from .options import VersionOption
 
 app = typer.Typer(
@@ -32,4 +32,7 @@ app.command("credit", short_help="Show where credit falls, and whether it is fai
 )
 app.command("eval", short_help="Compare a policy with its SFT model, or with another run.")(
     eval.evaluate
+)
+app.command("inspect", short_help="Show what a dataset holds, and what is wrong with it.")(
+    inspect.inspect
 )

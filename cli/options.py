@@ -35,8 +35,16 @@ DatasetOption = Annotated[
     typer.Option(
         "--dataset",
         metavar="SOURCE",
-        help="toy (generated reviews), a file (.jsonl, .jsonl.gz, .csv, .csv.gz, .parquet) or a "
-        "Hub id. [default: toy]",
+        help="toy (generated reviews), a file (.jsonl, .csv, .txt, each also .gz; .parquet, "
+        ".arrow) or a Hub id. [default: toy]",
+    ),
+]
+ValidationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--validation",
+        metavar="SOURCE",
+        help="Held-out texts: a file, or a split of the Hub id. [default: a share of the dataset]",
     ),
 ]
 TextColumnOption = Annotated[
@@ -46,10 +54,6 @@ TextColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option("--label-column", metavar="NAME", help="Column of the labels. [default: label]"),
-]
-OutputOption = Annotated[
-    str | None,
-    typer.Option("--output", metavar="FOLDER", help="Run folder; must not exist yet."),
 ]
 SeedOption = Annotated[
     int | None,

@@ -1,7 +1,6 @@
 """`abcrl ppo`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +13,17 @@ from .options import (
     SeedOption,
     SetOption,
     TextColumnOption,
+    ValidationOption,
 )
 from .outcome import exit_codes
 from .resolve import end_dry_run, resolve
+from .resuming import (
+    AllowInexactOption,
+    ResumableOutputOption,
+    ResumeOption,
+    require_resume,
+    saved_config,
+)
 
 if TYPE_CHECKING:
     from abcrl.config import PpoConfig
@@ -34,6 +41,7 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         typer.Option("--reward-model", metavar="MODEL", help="Reward model: folder or Hub id."),
     ] = None,
     dataset: DatasetOption = None,
+    validation: ValidationOption = None,
     text_column: TextColumnOption = None,
     reward: Annotated[
         str | None,
@@ -59,30 +67,9 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
         int | None,
         typer.Option("--checkpoint-interval", help="PPO steps between checkpoints. [default: 20]"),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            metavar="FOLDER",
-            help="Run folder; must not exist yet, unless a run in it is resumed.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with the run in FOLDER from its last checkpoint, with its configuration "
-            "unless a file is given; it ends as it would have ended, to the byte.",
-        ),
-    ] = False,
-    allow_inexact: Annotated[
-        bool,
-        typer.Option(
-            "--allow-inexact",
-            help="When resuming: go on on another machine or with other versions too, though the "
-            "last digits will differ.",
-        ),
-    ] = False,
+    output: ResumableOutputOption = None,
+    resume: ResumeOption = False,
+    allow_inexact: AllowInexactOption = False,
     seed: SeedOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
@@ -94,18 +81,21 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
     Held-out prompts are evaluated along the way; metrics and samples are JSON lines in FOLDER.
     """
     with exit_codes(debug=debug):
-        from abcrl.config import InputError, PpoConfig
+        from abcrl.config import PpoConfig
 
-        if allow_inexact and not resume:
-            raise InputError(
-                "--allow-inexact: must come with --resume, received without; add --resume"
-            )
-
+        require_resume(resume=resume, allow_inexact=allow_inexact)
+        saved = (
+            saved_config(output, PpoConfig, "a PPO run", needed=policy is None) if resume else None
+        )
         resolved = resolve(
             PpoConfig,
-            file=config or (_saved_config(output, needed=policy is None) if resume else None),
+            file=config or saved,
             assignments=assignments,
-            data={"source": dataset, "text_column": text_column},
+            data={
+                "source": dataset,
+                "validation": validation,
+                "columns.text": text_column,
+            },
             flags={
                 "policy": policy,
                 "reward_model": reward_model,
@@ -138,34 +128,6 @@ def _memory(config: "PpoConfig") -> Iterator[str]:
     from abcrl.rl.memory.plan import describe_memory
 
     yield from describe_memory(config)
-
-
-def _saved_config(output: str | None, *, needed: bool) -> Path | None:
-    """Returns what the run in a folder was configured with; None where there is none.
-
-    Raises:
-        InputError: There is none, and nothing else says what to run; or it is another command's.
-    """
-    from abcrl.config import InputError
-    from abcrl.storage import is_ppo_run
-
-    if output is None:
-        return None
-    folder = Path(output).expanduser()
-    file = folder / "config.yaml"
-    if not file.is_file():
-        if needed:
-            raise InputError(
-                f"output: must hold a run to go on with, received {folder}, where there is none; "
-                f"correct it, or say with --config or flags what to run"
-            )
-        return None
-    if not is_ppo_run(folder):
-        raise InputError(
-            f"output: must hold a PPO run, received {folder}, which holds something else; choose "
-            f"another --output"
-        )
-    return file
 
 
 def _describe(result: "PpoResult") -> str:

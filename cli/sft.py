@@ -10,13 +10,21 @@ from .options import (
     DebugOption,
     DryRunOption,
     EpochsOption,
-    OutputOption,
     SeedOption,
     SetOption,
     TextColumnOption,
+    ValidationOption,
 )
 from .outcome import exit_codes
 from .resolve import resolve
+from .resuming import (
+    AllowInexactOption,
+    ResumableOutputOption,
+    ResumeOption,
+    TrainingCheckpointOption,
+    require_resume,
+    saved_config,
+)
 
 
 def sft(  # noqa: PLR0913 - one parameter per flag
@@ -31,9 +39,13 @@ def sft(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     dataset: DatasetOption = None,
+    validation: ValidationOption = None,
     text_column: TextColumnOption = None,
-    output: OutputOption = None,
     epochs: EpochsOption = None,
+    checkpoint_interval: TrainingCheckpointOption = None,
+    output: ResumableOutputOption = None,
+    resume: ResumeOption = False,
+    allow_inexact: AllowInexactOption = False,
     seed: SeedOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
@@ -47,15 +59,24 @@ def sft(  # noqa: PLR0913 - one parameter per flag
     with exit_codes(debug=debug):
         from abcrl.config import SftConfig
 
+        require_resume(resume=resume, allow_inexact=allow_inexact)
+        saved = (
+            saved_config(output, SftConfig, "an SFT run", needed=model is None) if resume else None
+        )
         resolved = resolve(
             SftConfig,
-            file=config,
+            file=config or saved,
             assignments=assignments,
-            data={"source": dataset, "text_column": text_column},
+            data={
+                "source": dataset,
+                "validation": validation,
+                "columns.text": text_column,
+            },
             flags={
                 "model.base": model,
                 "run.output": output,
                 "training.epochs": epochs,
+                "checkpoint.interval": checkpoint_interval,
                 "run.seed": seed,
             },
             dry_run=dry_run,
@@ -65,7 +86,12 @@ def sft(  # noqa: PLR0913 - one parameter per flag
         from .progress import ConsoleReporter
 
         with ConsoleReporter() as reporter:
-            result = run_sft(resolved, reporter)
+            result = run_sft(
+                resolved,
+                reporter,
+                resume=resume,
+                if_inexact="go on" if allow_inexact else "refuse",
+            )
         typer.echo(
             f"held-out loss {result.heldout_loss:.3f} nats per token "
             f"(perplexity {result.heldout_perplexity:.2f}) after {result.steps} steps\n"

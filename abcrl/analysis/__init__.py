@@ -1,6 +1,7 @@
 """What a comparison says: statistics over paired seeds, its summary, its figures; trains nothing.
 
-Figures have to be imported by name (`abcrl.analysis.figures`): they alone pay for matplotlib.
+Figures have to be imported by name (`abcrl.analysis.figures`, `reference_figure`): they alone pay
+for matplotlib.
 """
 
 from .collect import Summary, result_rows, summarise, to_json

@@ -1,9 +1,4 @@
-"""The figures of a comparison, as PNG and SVG; the one module that imports matplotlib.
-
-Readable without colour (each arm has its own line style and marker), by the colour-blind (palette
-of Okabe and Ito, 2008, "Color universal design") and at the width of a README. The same data give
-the same SVG byte for byte.
-"""
+"""The learning curves of a comparison, as PNG and SVG."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +8,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,28 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .curves import GOLD_SCORE, KL, SCORE, ArmInfo, CellCurve, mean_at_start
+from .look import LOOK, Floats, Style, draw_mean, legend_line, save_figure, style_of
 
-PNG_DPI = 200
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.7, 3.4  # inches
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SFT_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 1.3, "linestyle": (0, (4, 3))}
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_LOOK: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "abcrl",
-    "svg.fonttype": "path",
-}
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,14 +61,14 @@ def plot_learning_curves(
     panels = [panel for panel in _PANELS if any(panel.metric in one.metrics for one in curves)]
     if not shown or not panels:
         raise ValueError("a figure needs at least one finished cell of the given arms")
-    with mpl.rc_context(_LOOK):
+    with mpl.rc_context(LOOK):
         figure = Figure(figsize=(_PANEL_WIDTH * max(2, len(panels)), _PANEL_HEIGHT))
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _draw_panel(axis, panel, shown, curves)
         _lay_out(figure, title, shown, curves)
-        return _save(figure, stem)
+        return save_figure(figure, stem)
 
 
 def _draw_panel(
@@ -101,7 +77,7 @@ def _draw_panel(
     for position, arm in enumerate(arms):
         own = [one for one in curves if one.arm == arm.name and panel.metric in one.metrics]
         if own:
-            _draw_arm(axis, _style(position), own, panel.metric)
+            _draw_arm(axis, style_of(position), own, panel.metric)
     baseline = mean_at_start(curves, panel.metric)
     if baseline is not None and panel.metric != KL:
         axis.axhline(baseline, zorder=1, **_SFT_LINE)
@@ -112,55 +88,11 @@ def _draw_panel(
     axis.margins(x=0.02)
 
 
-def _draw_arm(axis: Axes, style: "_Style", curves: Sequence[CellCurve], metric: str) -> None:
+def _draw_arm(axis: Axes, style: Style, curves: Sequence[CellCurve], metric: str) -> None:
     steps, table = _tabulate(curves, metric)
     for row in table:
         axis.plot(steps, row, color=style.color, linewidth=0.6, alpha=0.28, zorder=2)
-    known = np.isfinite(table)
-    count = known.sum(axis=0)
-    mean = np.where(known, table, 0).sum(axis=0) / np.maximum(count, 1)
-    mean[count == 0] = np.nan
-    if len(table) > 1:
-        squares = np.where(known, table - mean, 0) ** 2
-        error = np.sqrt(squares.sum(axis=0) / np.maximum(count - 1, 1) / np.maximum(count, 1))
-        axis.fill_between(
-            steps, mean - error, mean + error, color=style.color, alpha=0.22, linewidth=0, zorder=3
-        )
-    axis.plot(
-        steps,
-        mean,
-        color=style.color,
-        linestyle=style.dashes,
-        linewidth=2.0,
-        marker=style.marker,
-        markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        markevery=style.mark_points(len(steps)),
-        zorder=4 + 1 / (1 + style.position),  # the first arm on top
-    )
-
-
-@dataclass(frozen=True)
-class _Style:
-    position: int
-    color: str
-    dashes: Any
-    marker: str
-
-    def mark_points(self, points: int) -> list[int]:
-        """About five markers a line, shifted from arm to arm so that they do not cover another."""
-        stride = max(1, math.ceil(points / 5))
-        return list(range(self.position % stride, points, stride))
-
-
-def _style(position: int) -> _Style:
-    return _Style(
-        position,
-        _PALETTE[position % len(_PALETTE)],
-        _DASHES[position % len(_DASHES)],
-        _MARKERS[position % len(_MARKERS)],
-    )
+    draw_mean(axis, style, steps, table)
 
 
 def _tabulate(curves: Sequence[CellCurve], metric: str) -> tuple[list[int], Floats]:
@@ -192,7 +124,7 @@ def _lay_out(
     figure: Figure, title: str, arms: Sequence[ArmInfo], curves: Sequence[CellCurve]
 ) -> None:
     """Title above, legend and caption below the panels, in inches added for them."""
-    handles = [_legend_line(_style(position), label_arm(arm)) for position, arm in enumerate(arms)]
+    handles = [legend_line(style_of(position), label_arm(arm)) for position, arm in enumerate(arms)]
     if any(0 in curve.steps for curve in curves):
         handles.append(Line2D([], [], label="SFT model (step 0)", **_SFT_LINE))
     width, panel_height = figure.get_size_inches()
@@ -211,29 +143,8 @@ def _lay_out(
         loc="lower center",
         bbox_to_anchor=(0.5, 0.22 / height),
         ncols=columns,
-        fontsize=_LOOK["font.size"] * min(1.0, 0.97 * width / entry),
+        fontsize=LOOK["font.size"] * min(1.0, 0.97 * width / entry),
         handlelength=3.2,
         columnspacing=1.6,
     )
     figure.tight_layout(rect=(0, below / height, 1, 1 - above / height), w_pad=1.5)
-
-
-def _legend_line(style: _Style, label: str) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=style.color,
-        linestyle=style.dashes,
-        linewidth=2.0,
-        marker=style.marker,
-        markeredgecolor="white",
-        label=label,
-    )
-
-
-def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".svg")
-    figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    return png, svg

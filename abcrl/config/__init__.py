@@ -1,25 +1,30 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
-from .checkpoint import CheckpointConfig, differing_settings
+from .checkpoint import CheckpointConfig, TrainingCheckpointConfig, differing_settings
+from .columns import ColumnsConfig, RowsConfig
 from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
 from .credit import CreditConfig
-from .data import DataConfig, PromptConfig, ResponseConfig
+from .data import DataConfig
 from .errors import InputError, RunFailedError
 from .eval import EvalConfig
+from .inspect import InspectConfig
 from .load import differing_keys, load_config, read_yaml, to_yaml, validate
-from .networks import LoraConfig, NetworksConfig
+from .networks import AdaptationConfig, LoraConfig, NetworksConfig
 from .ppo import AlgorithmConfig, EvaluationConfig, OptimizerConfig, PpoConfig, PpoSettings
 from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
 from .run import MachineConfig, RunConfig
+from .sampling import PromptConfig, ResponseConfig
 from .sft import SftConfig, SftSettings
 from .streams import stream_seed
 from .train_rm import RewardModelSettings, TrainRmConfig
 from .training import ModelConfig, TrainingConfig, TruncationConfig
 
 __all__ = [
+    "AdaptationConfig",
     "AlgorithmConfig",
     "ArmConfig",
     "CheckpointConfig",
+    "ColumnsConfig",
     "CompareConfig",
     "ContrastConfig",
     "CreditConfig",
@@ -27,6 +32,7 @@ __all__ = [
     "EvalConfig",
     "EvaluationConfig",
     "InputError",
+    "InspectConfig",
     "KlConfig",
     "LoraConfig",
     "MachineConfig",
@@ -40,12 +46,14 @@ __all__ = [
     "RewardConfig",
     "RewardMode",
     "RewardModelSettings",
+    "RowsConfig",
     "RunConfig",
     "RunFailedError",
     "ScoreConfig",
     "SftConfig",
     "SftSettings",
     "TrainRmConfig",
+    "TrainingCheckpointConfig",
     "TrainingConfig",
     "TruncationConfig",
     "differing_keys",

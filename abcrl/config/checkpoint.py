@@ -1,4 +1,4 @@
-"""When a PPO run can be gone on with, and which settings may have changed by then."""
+"""When a run can be gone on with, and which settings may have changed by then."""
 
 from collections.abc import Collection
 from typing import Annotated
@@ -16,6 +16,14 @@ class CheckpointConfig(Group):
     """PPO steps between checkpoints (--checkpoint-interval); a kill loses what came after."""
     keep_last: Annotated[int, Field(ge=1)] = 2
     """How many are kept, the newest; the one before is there should the newest be damaged."""
+
+
+class TrainingCheckpointConfig(CheckpointConfig):
+    """The same of supervised training, whose steps are shorter."""
+
+    interval: Annotated[int, Field(ge=1)] = 200
+    """Optimizer steps between checkpoints (--checkpoint-interval); a kill loses what came after.
+    One more is written when the training is over."""
 
 
 def differing_settings(

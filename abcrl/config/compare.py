@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -55,6 +55,12 @@ class ContrastConfig(Group):
 
 
 _MOST_SEEDS = 1000
+
+
+def _require_equal(values: Mapping[str, object], rule: str) -> None:
+    if len(set(values.values())) > 1:
+        shown = ", ".join(f"{key} {value!r}" for key, value in values.items())
+        raise ValueError(f"{rule}; received {shown}; make them equal")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -142,13 +148,28 @@ class CompareConfig(Group):
         data = {name: section.data for name, section in sections.items() if section is not None}
         # Sources may differ: whether a text is held out depends on the text, not on its source.
         for key in ("seed", "validation_fraction"):
-            values = {name: getattr(section, key) for name, section in data.items()}
-            if len(set(values.values())) > 1:
-                shown = ", ".join(f"{name}.data.{key} {value}" for name, value in values.items())
-                raise ValueError(
-                    f"all stages must divide texts in the same way, or one would train on what "
-                    f"another holds out; received {shown}; make them equal"
-                )
+            _require_equal(
+                {f"{name}.data.{key}": getattr(section, key) for name, section in data.items()},
+                "all stages must divide texts in the same way, or one would train on what another "
+                "holds out",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _models_read_what_they_were_trained_on(self) -> Self:
+        sections = {"sft": self.sft, "train_rm": self.train_rm, "ppo": self.ppo}
+        written = {
+            f"{name}.data.template": section.data.template
+            for name, section in sections.items()
+            if section is not None and not section.data.built_in
+        }
+        _require_equal(written, "all stages must write prompts for the policy in the same way")
+        if self.train_rm is not None:
+            read = {
+                "train_rm.template": self.train_rm.template,
+                "ppo.score.template": self.ppo.score.template,
+            }
+            _require_equal(read, "PPO must give the reward model what it was trained on")
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,9 @@ class CreditConfig(Group):
     texts: Annotated[int, Field(ge=2)] = 100
     """Held-out texts that the credit is looked at on."""
     max_length: Annotated[int, Field(ge=2)] | None = None
-    """Tokens read of each text; longer ones are cut. null: 128, or what a model's context holds."""
+    """Tokens read of each text, its prompt included. Longer plain texts are cut; responses that do
+    not fit behind their prompts are left out. null: 128, or 512 where there are prompts, or what a
+    model's context holds."""
     data: DataConfig = DataConfig()
     reward: EvidenceConfig = EvidenceConfig()
     score: ReadingConfig = ReadingConfig()

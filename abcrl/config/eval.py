@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Group
-from .data import DataConfig, PromptConfig, ResponseConfig
+from .data import DataConfig
 from .paths import ModelReference, OutputPath
 from .reward import ReadingConfig
 from .run import MachineConfig
+from .sampling import PromptConfig, ResponseConfig
 
 
 class EvalConfig(Group):

@@ -154,7 +154,7 @@ def _use_data(values: dict[str, Any], stages: Sequence[str], given: Mapping[str,
         section = values if not stage else values.setdefault(stage, {})
         if not isinstance(section, dict):  # a stage that is left out, or no section at all
             continue
-        other = dict.fromkeys(("subset", "split")) if "source" in given else {}
+        other = dict.fromkeys(("subset", "split", "validation")) if "source" in given else {}
         for key, value in {**other, **given}.items():
             _assign(section, f"data.{key}", value)
 

@@ -1,6 +1,6 @@
-"""How the networks of a PPO run are built and computed: value function, adapters, precision."""
+"""How networks are built and computed: value function, adapters, precision."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,7 @@ from .base import Group
 
 
 class LoraConfig(Group):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on a frozen policy, without dropout."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on a frozen model, without dropout."""
 
     rank: Annotated[int, Field(ge=1)] = 32
     """Rank of each adapter."""
@@ -41,4 +41,37 @@ class NetworksConfig(Group):
                 "value_init must be left out with value_model shared (the value head is on the "
                 "policy's trunk), received policy; remove it, or set value_model to separate"
             )
+        return self
+
+
+class AdaptationConfig(Group):
+    """How the model of a supervised run is trained and computed; what it learns is the same."""
+
+    lora: LoraConfig | None = None
+    """Train adapters (of a reward model: and its head) instead of all weights; null: all weights.
+    The saved model has them merged."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16: compute under autocast in training, where the device has it. Weights and optimizer stay
+    float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
+    quantization: Literal["none", "nf4"] = "none"
+    """nf4: keep the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023, arXiv 2305.14314); with
+    lora, on a CUDA GPU, with the package bitsandbytes. Adapters are merged into the unquantised
+    weights."""
+    keep_adapter: bool = False
+    """Also write the adapters, unmerged, to adapter/ in PEFT's format; with lora."""
+
+    @model_validator(mode="after")
+    def _adapters_are_there(self) -> Self:
+        if self.lora is None:
+            for key, value in (
+                ("quantization", self.quantization if self.quantization != "none" else None),
+                ("keep_adapter", self.keep_adapter or None),
+            ):
+                if value is not None:
+                    raise ValueError(
+                        f"{key} must be left out without adapters, received {value}; remove it, or "
+                        f"set networks.lora"
+                    )
         return self

@@ -6,11 +6,12 @@ from pydantic import Field, model_validator
 
 from .base import Group
 from .checkpoint import CheckpointConfig
-from .data import DataConfig, PromptConfig, ResponseConfig
+from .data import DataConfig
 from .networks import NetworksConfig
 from .paths import ModelReference
 from .reward import KlConfig, RewardConfig, ScoreConfig
 from .run import RunConfig
+from .sampling import PromptConfig, ResponseConfig
 
 
 class AlgorithmConfig(Group):

@@ -1,15 +1,12 @@
 """How the score becomes token rewards: the reward mode and its options, the score's offset."""
 
-import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .base import Group
-
-CHAT_TEMPLATE: Final = "chat"
-"""The `score.template` that stands for the chat template of the reward model's tokenizer."""
+from .template import check_template
 
 
 class RewardMode(StrEnum):
@@ -115,21 +112,8 @@ class ReadingConfig(Group):
 
     @field_validator("template")
     @classmethod
-    def _template_holds_the_response_once(cls, template: str | None) -> str | None:
-        if template is None or template == CHAT_TEMPLATE:
-            return template
-        unknown = set(re.findall(r"\{(\w+)\}", template)) - {"prompt", "response"}
-        if unknown:
-            raise ValueError(
-                f"must have no other places than {{prompt}} and {{response}}, received "
-                f"{{{min(unknown)}}}; correct its name, or write it without braces"
-            )
-        if template.count("{response}") != 1 or template.count("{prompt}") > 1:
-            raise ValueError(
-                f"must be {CHAT_TEMPLATE}, or hold {{response}} once and {{prompt}} at "
-                f"most once, received {template!r}; for example '{{prompt}}\\n\\n{{response}}'"
-            )
-        return template
+    def _template_has_its_places(cls, template: str | None) -> str | None:
+        return check_template(template)
 
 
 class ScoreConfig(ReadingConfig):

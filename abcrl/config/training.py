@@ -159,6 +159,9 @@ class TrainingConfig(Group):
     """Stop after this many optimizer steps, whatever epochs says."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Texts per optimizer step."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Texts per forward and backward pass, must divide batch_size; null: all of them. A matter of
+    memory alone: the step is the same."""
     max_length: Annotated[int, Field(ge=2)] = 128
     """Longer texts are cut to this many tokens (and then get no EOS)."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
@@ -173,6 +176,29 @@ class TrainingConfig(Group):
     """Gradients are clipped to this norm."""
     log_interval: Annotated[int, Field(ge=1)] = 20
     """Steps between rows of metrics.jsonl."""
+    eval_interval: Annotated[int, Field(ge=1)] | None = None
+    """Steps between evaluations on held-out texts; null: at the end only."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Stop when the held-out loss has not fallen for this many evaluations in a row, and keep the
+    best model; null: never. Needs eval_interval."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size must divide batch_size ({self.batch_size}), received "
+                f"{self.micro_batch_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stopping_early_needs_evaluations(self) -> Self:
+        if self.early_stopping is not None and self.eval_interval is None:
+            raise ValueError(
+                f"early_stopping must come with eval_interval, received {self.early_stopping} "
+                f"without; set eval_interval"
+            )
+        return self
 
 
 class TruncationConfig(Group):

@@ -3,20 +3,47 @@
 Receives tokenizers, loads none.
 """
 
-from .corpus import Corpus, load_corpus, read_corpus, require_source
-from .prompts import Prompt, PromptPool, PromptSource, prompt_texts, require_two_heldout
-from .records import Example
+from .corpus import Corpus
+from .left_out import Finding, LeftOut
+from .load import (
+    load_corpus,
+    load_pairs,
+    load_prompts,
+    read_corpus,
+    read_pairs,
+    read_prompts,
+)
+from .prompts import (
+    GivenPrompts,
+    Prompt,
+    PromptPool,
+    PromptSource,
+    TextBeginnings,
+    count_prompts,
+    require_two_heldout,
+)
+from .records import Example, Pair
+from .sources import require_source
 from .truncation import truncation_length
 
 __all__ = [
     "Corpus",
     "Example",
+    "Finding",
+    "GivenPrompts",
+    "LeftOut",
+    "Pair",
     "Prompt",
     "PromptPool",
     "PromptSource",
+    "TextBeginnings",
+    "count_prompts",
     "load_corpus",
-    "prompt_texts",
+    "load_pairs",
+    "load_prompts",
     "read_corpus",
+    "read_pairs",
+    "read_prompts",
     "require_source",
     "require_two_heldout",
     "truncation_length",

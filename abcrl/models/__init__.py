@@ -3,7 +3,15 @@
 Policy with value head, reward model, and the capture of attention rows from both.
 """
 
-from .adapters import adapters_off, add_adapters, merged_weights
+from .adaptation import adapt, computing, recompute_activations, require_adaptation
+from .adapters import (
+    Adapters,
+    adapters_off,
+    add_adapters,
+    merge_adapters,
+    merged_weights,
+    save_adapters,
+)
 from .attention.capture import Capture, CaptureError, capture_attention
 from .attention.check import verify_capture
 from .loading import (
@@ -24,10 +32,13 @@ from .policy import (
 from .positions import context_length, last_positions, position_ids
 from .precision import compute_in_bf16, require_bf16
 from .reward.loading import load_reward_model
-from .reward.model import RewardModel, RewardOutput
+from .reward.model import RewardModel, RewardOutput, read_scores
+from .reward.saving import save_with_value_head
 from .scratch import build_causal_lm, require_buildable
 from .text.byte_spans import DecodedResponse, decode_response, decode_text, token_bytes
+from .text.prompt_writer import PromptedText, PromptWriter, TextReader
 from .text.reading import (
+    PromptedResponse,
     RewardInputs,
     RewardTokens,
     byte_overlap,
@@ -36,7 +47,7 @@ from .text.reading import (
     splice_response,
     splice_responses,
 )
-from .text.reward_text import RewardText, continue_prompt
+from .text.reward_text import Render, RewardText, continue_prompt
 from .text.templates import make_render
 from .text.tokenizers import (
     add_pad_token,
@@ -54,17 +65,24 @@ from .text.tokenizers import (
 from .tied_embedding import rows_added_in_place
 
 __all__ = [
+    "Adapters",
     "Capture",
     "CaptureError",
     "DecodedResponse",
     "PolicyOutput",
     "PolicyWithValueHead",
+    "PromptWriter",
+    "PromptedResponse",
+    "PromptedText",
+    "Render",
     "RewardInputs",
     "RewardModel",
     "RewardOutput",
     "RewardText",
     "RewardTokens",
+    "TextReader",
     "ValueModel",
+    "adapt",
     "adapters_off",
     "add_adapters",
     "add_pad_token",
@@ -74,6 +92,7 @@ __all__ = [
     "capture_attention",
     "compute_gelu_in_place",
     "compute_in_bf16",
+    "computing",
     "context_length",
     "continue_prompt",
     "decode_response",
@@ -88,17 +107,23 @@ __all__ = [
     "load_reward_model",
     "load_tokenizer",
     "make_render",
+    "merge_adapters",
     "merged_weights",
     "new_classifier",
     "position_ids",
     "punctuation_ids",
     "read_response",
     "read_responses",
+    "read_scores",
+    "recompute_activations",
+    "require_adaptation",
     "require_bf16",
     "require_buildable",
     "response_logits",
     "rows_added_in_place",
+    "save_adapters",
     "save_policy",
+    "save_with_value_head",
     "shares_ids",
     "splice_response",
     "splice_responses",

@@ -1,6 +1,7 @@
 """From folder or Hub id to a model in float32."""
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from abcrl.config import InputError
 from abcrl.config.paths import require_model_folder
 from abcrl.hub import locate
 
+from .quantization import nf4_options
 from .text.tokenizers import add_pad_token, load_tokenizer
 
 LOADING_ERRORS = (
@@ -31,18 +33,22 @@ LOADING_ERRORS = (
 """What a damaged checkpoint, or one that holds more than tensors, raises while it is read."""
 
 
-def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_causal_lm(
+    reference: str, key: str, *, quantization: str = "none"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns a causal language model in float32 and its tokenizer.
 
     Args:
         reference: Local folder or Hub id.
         key: Configuration key to name when it cannot be loaded.
+        quantization: none | nf4, see `AdaptationConfig`.
 
     Raises:
         InputError: It cannot be loaded, has no embedding of EOS, or is a classifier (its trunk
             would pass for a language model where the head is tied to the embeddings).
     """
-    model, report = load_pretrained(AutoModelForCausalLM, reference, key)
+    options = nf4_options() if quantization == "nf4" else {}
+    model, report = load_pretrained(AutoModelForCausalLM, reference, key, **options)
     if report["missing_keys"]:
         raise InputError(incomplete(key, reference, model, min(report["missing_keys"])))
     if "score.weight" in report["unexpected_keys"]:
@@ -68,25 +74,43 @@ def load_causal_lm(reference: str, key: str) -> tuple[PreTrainedModel, PreTraine
     return model, tokenizer
 
 
-def new_classifier(
-    reference: str, tokenizer: PreTrainedTokenizerBase, key: str, *, seed: int
+def new_classifier(  # noqa: PLR0913 - what a classifier is made of
+    reference: str,
+    tokenizer: PreTrainedTokenizerBase,
+    key: str,
+    *,
+    seed: int,
+    labels: Sequence[str] = ("negative", "positive"),
+    init_std: float | None = None,
+    quantization: str = "none",
 ) -> PreTrainedModel:
-    """Returns a two-label classifier on a language model's trunk, its head drawn from `seed`.
+    """Returns a sequence classifier on a language model's trunk, its head drawn from `seed`.
 
-    The tokenizer gets a pad token of its own if it has none: the classifier's own forward pass,
-    which training uses, finds the last token by the pad id.
+    The tokenizer gets a pad token of its own if it has none: a classifier's own forward pass finds
+    the last token by the pad id.
+
+    Args:
+        reference: Local folder or Hub id of the language model.
+        tokenizer: Its tokenizer.
+        key: Configuration key to name when it cannot be loaded.
+        seed: Decides the head.
+        labels: Their names, one output each; a single one's output is the score.
+        init_std: Of the head's weights; None: 1 / sqrt(d + 1).
+        quantization: Of the trunk: none | nf4, see `AdaptationConfig`.
 
     Raises:
         InputError: The language model cannot be loaded.
     """
+    options = nf4_options("score") if quantization == "nf4" else {}
     with torch.random.fork_rng(devices=[]):  # transformers draws a head, which is not kept
         model, report = load_pretrained(
             AutoModelForSequenceClassification,
             reference,
             key,
-            num_labels=2,
-            id2label={0: "negative", 1: "positive"},
-            label2id={"negative": 0, "positive": 1},
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            **options,
         )
     if "score.weight" not in report["missing_keys"]:
         raise InputError(
@@ -102,7 +126,7 @@ def new_classifier(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         noise = torch.randn(head.shape, generator=generator)
-        head.copy_(noise / (head.shape[1] + 1) ** 0.5)
+        head.copy_(noise / (head.shape[1] + 1) ** 0.5 if init_std is None else noise * init_std)
     give_pad_token(model, tokenizer)
     return model
 

@@ -107,8 +107,8 @@ class ValueModel(NamedTuple):
     ) -> "ValueModel":
         """Returns a copy of trunk and head: the value of a prefix is its score at first.
 
-        As Huang et al. 2024 (arXiv 2403.17031) initialise theirs. Of two labels, one linear layer
-        holds the difference of the logits that is the score. Where scores are shifted and scaled
+        As Huang et al. 2024 (arXiv 2403.17031) initialise theirs. Of two labels, or of a score with
+        an offset, one linear layer holds all of it. Where scores are then shifted and scaled
         before PPO sees them, `PolicyWithValueHead.value_offset` and `value_scale` do it to values.
 
         Args:
@@ -117,10 +117,7 @@ class ValueModel(NamedTuple):
             read: See `ValueModel.read`.
         """
         network = reward_model.model
-        score = head_of(network, positive_label)
-        head: Any = copy.deepcopy(score.module)
-        if score.positive is not None:
-            head = _difference(head, score.positive)
+        head: Any = head_of(network, positive_label).as_one_layer()
         trunk = copy.deepcopy(network.base_model)
         if hasattr(trunk, "v_head"):  # the backbone of that kind is its own base model
             del trunk.v_head
@@ -183,14 +180,3 @@ def _new_head(width: int, seed: int) -> nn.Linear:
         for parameter in head.parameters():
             parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
     return head
-
-
-def _difference(head: nn.Module, positive: int) -> nn.Linear:
-    """Returns one number for two logits: logit(positive) - logit(other)."""
-    linear: Any = head
-    new = nn.Linear(linear.weight.shape[1], 1, bias=linear.bias is not None, device="meta")
-    good, other = slice(positive, positive + 1), slice(1 - positive, 2 - positive)
-    logits = linear.state_dict()
-    differences = {name: logits[name][good] - logits[name][other] for name in logits}
-    new.load_state_dict(differences, assign=True)
-    return new

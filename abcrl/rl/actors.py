@@ -22,10 +22,12 @@ from abcrl.models import (
     disable_dropout,
     load_causal_lm,
     punctuation_ids,
+    recompute_activations,
     require_bf16,
 )
 
-from .scoring.scorer import Scorer, load_scorer
+from .scoring.loading import load_scorer
+from .scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,13 @@ def load_actors(config: PpoConfig, device: torch.device) -> tuple[Actors, PreTra
     reference = None
     if config.networks.lora is None:
         reference, _ = load_causal_lm(config.policy, "policy")
-    scorer = load_scorer(config.reward_model, tokenizer, config.reward, config.score)
+    scorer = load_scorer(
+        config.reward_model,
+        tokenizer,
+        config.reward,
+        config.score,
+        policy_template=config.data.template,
+    )
     readers = {"policy": model}
     if scorer.read is None:
         readers["reward_model"] = scorer.reward_model.model
@@ -107,7 +115,7 @@ def build_policy(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> P
         if trunk is None:
             continue
         if networks.gradient_checkpointing:
-            _checkpoint_gradients(trunk)
+            recompute_activations(trunk)
         if networks.precision == "bf16":
             compute_in_bf16(trunk)
     return policy
@@ -143,18 +151,6 @@ def _value_model(config: PpoConfig, model: PreTrainedModel, scorer: Scorer) -> V
         config.score.positive_label,
         read=None if unreadable is None else unreadable.replaced_in,
     )
-
-
-def _checkpoint_gradients(trunk: PreTrainedModel) -> None:
-    if not trunk.supports_gradient_checkpointing:
-        raise InputError(
-            f"networks.gradient_checkpointing: must be false for model type "
-            f"{trunk.config.model_type!r}, which does not support it, received true; remove it"
-        )
-    # The name in newer versions of transformers, where the older one warns.
-    newer = getattr(trunk, "activation_checkpointing_enable", None)
-    enable = trunk.gradient_checkpointing_enable if newer is None else newer
-    enable({"use_reentrant": False})
 
 
 def require_context(model: nn.Module, key: str, longest: int) -> None:

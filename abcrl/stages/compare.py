@@ -1,7 +1,7 @@
 """`abcrl compare`: arms and seeds in, one honest table out.
 
 Trains SFT and reward model once, then every arm with every seed, each in a process of its own and a
-run folder of its own, and compares. Finished runs are never repeated; a cell that was cut off goes
+run folder of its own, and compares. Finished runs are never repeated; a run that was cut off goes
 on from its last checkpoint.
 """
 
@@ -92,21 +92,21 @@ def run_compare(
 
 
 def _run_stage(run: StageRun) -> None:
-    """Runs one stage; the work of a worker process."""
+    """Runs one stage, or goes on with it; the work of a worker process."""
+    folder = Path(run.run.output)
     if isinstance(run, SftConfig):
         from .sft import run_sft
 
-        run_sft(run, _LogReporter())
+        run_sft(run, _LogReporter(), resume=folder.exists(), if_inexact="start again")
     elif isinstance(run, TrainRmConfig):
         from .train_rm import run_train_rm
 
-        run_train_rm(run, _LogReporter())
+        run_train_rm(run, _LogReporter(), resume=folder.exists(), if_inexact="start again")
     else:
         from .ppo import run_ppo
 
-        folder = Path(run.run.output)
         run_ppo(run, _LogReporter(), resume=folder.exists(), if_inexact="start again")
-        discard_checkpoints(folder)  # nobody goes on with a cell that is finished
+    discard_checkpoints(folder)  # nobody goes on with a run that is finished
 
 
 class _LogReporter(SilentReporter):
@@ -122,7 +122,7 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
     if read_status(folder) == "finished":
         reporter.message(f"{name}: finished before")
         return
-    _clear(name, folder, reporter)
+    _prepare(name, folder, reporter)
     reporter.start(f"training {name}", 1)
     task = Task(name, _run_stage, (run,), folder.parent / "logs" / f"{name}.txt")
 
@@ -151,7 +151,7 @@ def _run_cells(
     logs = Path(config.output) / "logs"
     tasks = []
     for cell in waiting:
-        _prepare(cell, reporter)
+        _prepare(cell.key, cell.folder, reporter)
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
@@ -173,14 +173,14 @@ def _default_jobs(device: str) -> int:
     return os.cpu_count() or 1
 
 
-def _prepare(cell: Cell, reporter: Reporter) -> None:
-    """Leaves what a cell can go on from, and removes what it cannot."""
-    newest = newest_checkpoint(cell.folder)
+def _prepare(name: str, folder: Path, reporter: Reporter) -> None:
+    """Leaves what a run can go on from, and removes what it cannot."""
+    newest = newest_checkpoint(folder)
     if newest is None:
-        _clear(cell.key, cell.folder, reporter)
-    else:  # what else may be in the way, the cell's own process knows: see its log
-        status = read_status(cell.folder)
-        reporter.message(f"{cell.key}: unfinished ({status}), goes on from {newest.name} if it can")
+        _clear(name, folder, reporter)
+    else:  # what else may be in the way, the run's own process knows: see its log
+        status = read_status(folder)
+        reporter.message(f"{name}: unfinished ({status}), goes on from {newest.name} if it can")
 
 
 def _clear(name: str, folder: Path, reporter: Reporter) -> None:
@@ -225,7 +225,7 @@ def _conclude(
 ) -> CompareResult:
     """Writes results.csv, summary.json and the figure from whatever is there."""
     folder = Path(config.output)
-    arms = [_describe(cell) for cell in cells if cell.seed == config.seeds[0]]
+    arms = [describe_arm(cell) for cell in cells if cell.seed == config.seeds[0]]
     curves, failed = [], []
     for cell in cells:
         status = read_status(cell.folder) or "missing"
@@ -250,7 +250,8 @@ def _conclude(
     return CompareResult(folder, summary, figure)
 
 
-def _describe(cell: Cell) -> ArmInfo:
+def describe_arm(cell: Cell) -> ArmInfo:
+    """Returns what tables and figures say about the arm of a cell."""
     reward = cell.run.reward
     return ArmInfo(
         name=cell.arm.name,

@@ -11,15 +11,25 @@ from abcrl.config import (
     InputError,
     PpoConfig,
     PpoSettings,
+    RewardModelSettings,
     RunConfig,
     SftConfig,
+    SftSettings,
     TrainRmConfig,
     differing_settings,
     load_config,
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, load_corpus, prompt_texts, require_two_heldout
+from abcrl.data import (
+    Corpus,
+    Example,
+    count_prompts,
+    load_corpus,
+    load_pairs,
+    load_prompts,
+    require_two_heldout,
+)
 from abcrl.storage import read_config, read_fingerprints, read_status
 
 StageRun = SftConfig | TrainRmConfig | PpoConfig
@@ -131,34 +141,44 @@ def require_inputs(config: CompareConfig, *, ask_hub: bool) -> None:
 
 
 def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
-    """Reads the data as the stages will, each once; what is generated cannot be wrong.
+    """Reads the data as the stages will; what is generated cannot be wrong.
 
     Raises:
         InputError: They cannot be used, or are not those that finished runs have seen.
     """
-    # Labels first: whoever needs none can use the same.
-    sections = {"train_rm": config.train_rm, "sft": config.sft, "ppo": config.ppo}
+    sections = {"sft": config.sft, "train_rm": config.train_rm, "ppo": config.ppo}
     runs = _runs_by_stage(config)
-    read: dict[str, Corpus] = {}
     for name, section in sections.items():
         if section is None or section.data.built_in or (section.data.on_hub and not ask_hub):
             continue
-        key = section.data.model_dump_json()
         try:
-            if key not in read:
-                read[key] = load_corpus(section.data, labelled=name == "train_rm")
-            if name == "ppo":
-                _require_prompt_texts(config.ppo, read[key])
+            texts = _read_as_stage(section)
         except InputError as error:
             # A row is named by its file; a key is named as it is called here.
             where = f"{name}." if str(error).startswith(("data.", "prompt.")) else ""
             raise InputError(f"{where}{error}") from None
-        _require_same_texts(runs[name], f"{name}.data.source", read[key].fingerprint)
+        _require_same_texts(runs[name], f"{name}.data.source", texts)
 
 
-def _require_prompt_texts(settings: PpoSettings, corpus: Corpus) -> None:
-    prompt_texts(corpus.train, settings.prompt)
-    require_two_heldout(len(prompt_texts(corpus.validation, settings.prompt)))
+def _read_as_stage(section: SftSettings | RewardModelSettings | PpoSettings) -> str:
+    """Returns the fingerprint of what a stage will read.
+
+    Raises:
+        InputError: It cannot be used.
+    """
+    if isinstance(section, RewardModelSettings) and section.objective == "bradley-terry":
+        return load_pairs(section.data).fingerprint
+    if not isinstance(section, PpoSettings):
+        labelled = isinstance(section, RewardModelSettings)
+        return load_corpus(section.data, labelled=labelled).fingerprint
+    corpus = load_prompts(section.data)
+    _require_prompt_texts(section, corpus)
+    return corpus.fingerprint
+
+
+def _require_prompt_texts(settings: PpoSettings, corpus: Corpus[Example]) -> None:
+    count_prompts(corpus.train, settings.prompt)
+    require_two_heldout(count_prompts(corpus.validation, settings.prompt))
 
 
 def _require_same_texts(runs: Sequence[StageRun], key: str, texts: str) -> None:

@@ -1,17 +1,18 @@
 """`abcrl ppo`: a policy, a reward model and prompts in, a trained policy out."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from abcrl.config import PpoConfig
 from abcrl.models import save_policy
 from abcrl.reporter import Reporter
-from abcrl.storage import RunFolder, read_last_row, read_rows
+from abcrl.storage import read_last_row, read_rows
 
-from .ppo_inputs import Inputs, load_inputs
-from .ppo_resume import EarlierRun, IfInexact, hold_earlier_run
+from .ppo_inputs import load_inputs
 from .ppo_training import Metrics, Training
+from .resume import EarlierRun, IfInexact, hold_earlier_run, open_run
+
+_READS = {"texts": "data.source", "policy": "policy", "reward_model": "reward_model"}
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,10 @@ def run_ppo(
             nothing was written then.
         RunFailedError: A score or loss became non-finite.
     """
-    output = Path(config.run.output)
-    with ExitStack() as stack:
-        earlier = stack.enter_context(hold_earlier_run(config)) if resume else None
-        if earlier is not None and earlier.finished:
-            reporter.message(f"nothing to do: the run in {output} is finished")
-            return read_result(output)
-        if earlier is None:
-            RunFolder.check_free(output, resumable=True)
-        if resume and earlier is None:
-            reporter.message(f"no run in {output}: starts at step 0")
-        inputs = load_inputs(config, reporter)
-        _train(config, inputs, reporter, earlier, if_inexact)
-    return read_result(output)
+    with hold_earlier_run(config, _READS, reporter, resume=resume) as earlier:
+        if earlier is None or not earlier.finished:
+            _train(config, reporter, earlier, if_inexact)
+    return read_result(Path(config.run.output))
 
 
 def read_result(output: Path) -> PpoResult:
@@ -72,18 +64,10 @@ def read_result(output: Path) -> PpoResult:
 
 
 def _train(
-    config: PpoConfig,
-    inputs: Inputs,
-    reporter: Reporter,
-    earlier: EarlierRun | None,
-    if_inexact: IfInexact,
+    config: PpoConfig, reporter: Reporter, earlier: EarlierRun | None, if_inexact: IfInexact
 ) -> None:
-    if earlier is None:
-        checkpoint = None
-        folder = RunFolder.create(Path(config.run.output), config, inputs.environment)
-    else:
-        checkpoint = earlier.find_checkpoint(inputs.environment, if_inexact, reporter)
-        folder = earlier.reopen(inputs.environment, checkpoint)
+    inputs = load_inputs(config, reporter)
+    folder, checkpoint = open_run(earlier, config, inputs.environment, if_inexact, reporter)
     with folder:
         training = Training(config, inputs, folder, reporter, checkpoint)
         del checkpoint  # it is as large as the policy and its optimizer

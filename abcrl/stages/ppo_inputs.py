@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import PpoConfig
 from abcrl.config.paths import require_model_folder
-from abcrl.data import PromptPool, PromptSource, read_corpus
+from abcrl.data import PromptPool, PromptSource, read_prompts
 from abcrl.machine import device_name, prepare_machine
 from abcrl.models import decode_text
 from abcrl.reporter import Reporter
@@ -21,6 +21,8 @@ from abcrl.rl.sampling.prompts import (
     heldout_pool,
     heldout_prompts,
     prompt_pool,
+    prompts_of,
+    tell_left_out,
     too_few_prompts,
 )
 from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
@@ -63,10 +65,12 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     require_model_folder(config.policy, "policy")
     require_model_folder(config.reward_model, "reward_model")
     device = prepare_machine(config.run)
-    corpus = read_corpus(config.data, reporter.message)
+    corpus = read_prompts(config.data, reporter.message)
     actors, tokenizer = load_actors(config, device)
-    train = prompt_pool(corpus.train, tokenizer, config.prompt)
-    heldout = heldout_pool(corpus.validation, tokenizer, config.prompt)
+    train = prompt_pool(corpus.train, tokenizer, config.prompt, config.data.template)
+    heldout = heldout_pool(corpus.validation, tokenizer, config.prompt, config.data.template)
+    tell_left_out(reporter.message, (train, heldout), config.prompt)
+    actors.scorer.require_prompts(prompts_of([*corpus.train, *corpus.validation]))
     _try_evidence(config, train, actors)
     fingerprints = {
         **corpus.fingerprints,

@@ -1,13 +1,9 @@
 """A PPO run under way: its steps, and where it stands after each of them."""
 
-import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from abcrl.config import PpoConfig, RunFailedError, to_yaml
 from abcrl.grid.signals import held_back
@@ -20,7 +16,7 @@ from abcrl.rl.rollout import Rollout, collect_rollout
 from abcrl.rl.scoring.calibration import set_value_units
 from abcrl.rl.training_state import restore_training, training_tensors
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders, make_accelerator
-from abcrl.storage import Checkpoint, RunFolder, newest_checkpoint, write_checkpoint
+from abcrl.storage import Checkpoint, RunFolder, write_checkpoint
 
 from .ppo_inputs import (
     Inputs,
@@ -30,6 +26,7 @@ from .ppo_inputs import (
     restore_calibration,
     training_draws,
 )
+from .resume import how_to_go_on, last_checkpoint, require_finite_weights
 
 Metrics = dict[str, float]
 
@@ -107,7 +104,9 @@ class Training:
             try:
                 self._train_step(step)
             except RunFailedError as error:
-                raise RunFailedError(f"step {step}: {error}{self._rescue()}") from error
+                raise RunFailedError(
+                    f"step {step}: {error}{last_checkpoint(self._folder.path)}"
+                ) from error
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -118,13 +117,10 @@ class Training:
             try:
                 self._write_checkpoint()
             except RunFailedError as error:
-                stop.add_note(f"no checkpoint written: {error}{self._rescue()}")
+                stop.add_note(f"no checkpoint written: {error}{last_checkpoint(self._folder.path)}")
             else:
                 if self._reached is not None:
-                    stop.add_note(
-                        f"checkpoint of step {self._reached.step} written; go on with: abcrl ppo "
-                        f"--resume --output {shlex.quote(str(self._folder.path))}"
-                    )
+                    stop.add_note(how_to_go_on("ppo", self._folder.path, self._reached.step))
             raise
 
     def _begin(self) -> int:
@@ -199,7 +195,8 @@ class Training:
         if reached is None:
             return
         trained = training_tensors(self._actors.policy, self._updater.optimizer)
-        _require_finite(trained)
+        advice = "lower ppo.learning_rate or set ppo.max_grad_norm"
+        require_finite_weights(trained, advice)
         checkpoint = Checkpoint(
             step=reached.step,
             config=to_yaml(self._config),
@@ -220,10 +217,6 @@ class Training:
         restore_training(self._actors.policy, self._updater.optimizer, checkpoint.tensors)
         self._controller.coef = checkpoint.state["kl_coef"]
         self._reached = self._position(checkpoint.step, checkpoint.state["row"])
-
-    def _rescue(self) -> str:
-        newest = newest_checkpoint(self._folder.path)
-        return "" if newest is None else f"; its last checkpoint is {newest}"
 
     def _evaluate(self, step: int) -> Metrics:
         """Returns the held-out metrics and writes the samples."""
@@ -267,21 +260,3 @@ class Training:
         }
         self._folder.append("timings", [row])
         return speed
-
-
-def _require_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Refuses weights, or an optimizer's memory of them, that no run can go on from.
-
-    The extremes of a tensor are finite where all of it is, and take no copy of it.
-    """
-    finite: dict[torch.device, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        extremes = torch.stack(tensor.aminmax())
-        finite.setdefault(tensor.device, {})[name] = extremes.isfinite().all()
-    for found in finite.values():
-        for name, good in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
-            if not good:
-                raise RunFailedError(
-                    f"weights are not finite ({name}); lower ppo.learning_rate or set "
-                    f"ppo.max_grad_norm"
-                )

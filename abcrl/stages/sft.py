@@ -1,42 +1,49 @@
 """`abcrl sft`: texts in, a causal language model out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.config import ModelConfig, SftConfig, stream_seed
-from abcrl.data import Corpus, read_corpus
+from abcrl.config import AdaptationConfig, ModelConfig, SftConfig, stream_seed
+from abcrl.data import Corpus, Example, read_corpus
 from abcrl.hub import locate
 from abcrl.machine import device_name, prepare_machine
 from abcrl.models import (
+    adapt,
     add_pad_token,
     build_causal_lm,
     give_pad_token,
     load_causal_lm,
     load_tokenizer,
+    require_adaptation,
     require_buildable,
     train_tokenizer,
 )
 from abcrl.reporter import Reporter
-from abcrl.storage import RunFolder, describe_environment
+from abcrl.rl.training_state import fingerprint
+from abcrl.storage import describe_environment, read_last_row
 
-from .supervised import (
-    Features,
-    ReadableTexts,
-    TextDataset,
-    pad_right,
-    require_context,
-    require_finite,
-    save_final,
-    train,
+from .final_model import finish_model, save_final
+from .recorder import require_finite
+from .resume import (
+    EarlierRun,
+    IfInexact,
+    hold_earlier_run,
+    open_run,
+    telling_how_to_go_on,
 )
+from .sft_batches import collate, collate_packed, features, pack, require_separate
+from .texts import Features, TextDataset, Texts, readable_texts, tell_too_long
+from .trainer import require_context, train
 
+_READS = {"texts": "data.source", "model": "model.base"}
 # Held-out texts whose loss is measured at the end.
 _HELD_OUT = 512
 
@@ -51,39 +58,96 @@ class SftResult:
     heldout_perplexity: float
 
 
-def run_sft(config: SftConfig, reporter: Reporter) -> SftResult:
+def run_sft(
+    config: SftConfig,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    if_inexact: IfInexact = "refuse",
+) -> SftResult:
     """Trains a causal language model on the corpus and saves it to `<output>/final`.
 
+    Args:
+        config: The whole configuration.
+        reporter: Receives progress, and from where a run goes on.
+        resume: Go on with the run in the output folder, see `run_ppo`.
+        if_inexact: resume: What to do where the end could be another, see `run_ppo`.
+
     Raises:
-        InputError: Data, model or folder cannot be used; nothing was written then.
+        InputError: Data, model or folder cannot be used, or the run cannot be gone on with;
+            nothing was written then.
         RunFailedError: The loss became non-finite.
     """
-    output = Path(config.run.output)
-    RunFolder.check_free(output)
+    with hold_earlier_run(config, _READS, reporter, resume=resume) as earlier:
+        if earlier is None or not earlier.finished:
+            _train(config, reporter, earlier, if_inexact)
+    return read_result(Path(config.run.output))
+
+
+def read_result(output: Path) -> SftResult:
+    """Returns what a finished run says of itself."""
+    row = read_last_row(output, "metrics") or {}
+    return SftResult(output / "final", row["step"], row["eval/loss"], row["eval/perplexity"])
+
+
+def _train(
+    config: SftConfig, reporter: Reporter, earlier: EarlierRun | None, if_inexact: IfInexact
+) -> None:
     config.model.require_files("model")
     device = prepare_machine(config.run)
+    require_adaptation(config.networks, device)
     _require_starting_point(config.model)
     corpus = read_corpus(config.data, reporter.message)
     model, tokenizer = _starting_point(config, corpus)
     nn.Module.to(model, device)
-    environment = describe_environment(device=device_name(device), fingerprints=corpus.fingerprints)
-    with RunFolder.create(output, config, environment) as folder:
-        limit = config.training.max_length
-        dataset = TextDataset(ReadableTexts(corpus.train, tokenizer, limit), _features)
-        collate = partial(_collate, pad_token_id=tokenizer.pad_token_id)
-        row = train(
-            model, dataset, collate, config.training, config.run, folder=folder, reporter=reporter
+    texts, heldout = (
+        readable_texts(
+            examples, tokenizer, config.training.max_length, policy_template=config.data.template
         )
-        final = save_final(model, tokenizer, folder)
-        heldout = TextDataset(
-            ReadableTexts(corpus.sample_validation(_HELD_OUT), tokenizer, limit), _features
+        for examples in (corpus.train, corpus.sample_validation(_HELD_OUT))
+    )
+    tell_too_long(reporter.message, texts, config.training.max_length)
+    dataset, batch = _batches(texts, model, tokenizer, config)
+    fingerprints = {**corpus.fingerprints, "model": fingerprint(model)}
+    environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
+    adapters = adapt(model, config.networks, seed=stream_seed(config.run.seed, "lora"))
+
+    def measure(model: PreTrainedModel) -> dict[str, float]:
+        loss = heldout_loss(
+            model.eval(),
+            _one_by_one(heldout, config),
+            partial(collate, pad_token_id=tokenizer.pad_token_id),
+            batch_size=config.training.batch_size,
         )
-        loss = heldout_loss(model.eval(), heldout, collate, batch_size=config.training.batch_size)
         perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
-        row |= {"eval/loss": loss, "eval/perplexity": perplexity}
+        return {"eval/loss": loss, "eval/perplexity": perplexity}
+
+    folder, checkpoint = open_run(earlier, config, environment, if_inexact, reporter)
+    with folder, telling_how_to_go_on("sft", folder.path):
+        row = train(
+            model,
+            dataset,
+            batch,
+            config,
+            folder=folder,
+            reporter=reporter,
+            evaluate=measure,
+            checkpoint=checkpoint,
+        )
+        unadapted = config.replace(networks=AdaptationConfig())
+        model = finish_model(
+            model,
+            adapters,
+            config.networks,
+            folder,
+            base=config.model.base,
+            load_again=lambda: _starting_point(unadapted, corpus)[0],
+        )
+        nn.Module.to(model, device)  # it may have been loaded again
+        save_final(model, tokenizer, folder)
+        row |= measure(model)
         require_finite(row, int(row["step"]))
         folder.append("metrics", [row])
-    return SftResult(final, int(row["step"]), loss, perplexity)
 
 
 def _require_starting_point(config: ModelConfig) -> None:
@@ -95,7 +159,7 @@ def _require_starting_point(config: ModelConfig) -> None:
 
 
 def _starting_point(
-    config: SftConfig, corpus: Corpus
+    config: SftConfig, corpus: Corpus[Example]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Returns the model to train and its tokenizer, with a pad token that is not EOS."""
     if config.model.from_scratch:
@@ -103,35 +167,66 @@ def _starting_point(
         seed = stream_seed(config.run.seed, "initial-weights")
         model = build_causal_lm(config.model, tokenizer, seed=seed)
     else:
-        model, tokenizer = load_causal_lm(config.model.base, "model.base")
+        model, tokenizer = load_causal_lm(
+            config.model.base, "model.base", quantization=config.networks.quantization
+        )
         give_pad_token(model, tokenizer)
     require_context(model, config.training)
     return model, tokenizer
 
 
-def _tokenizer(config: ModelConfig, corpus: Corpus) -> PreTrainedTokenizerBase:
+def _tokenizer(config: ModelConfig, corpus: Corpus[Example]) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a model from scratch: the named one, or one trained on the data."""
     if config.tokenizer is None:
-        return train_tokenizer((example.text for example in corpus.train), config.vocab_size)
+        return train_tokenizer(_words(corpus), config.vocab_size)
     tokenizer = load_tokenizer(config.tokenizer, "model.tokenizer")
     add_pad_token(tokenizer)  # before the model is built, so that its embedding has the row
     return tokenizer
 
 
-def _features(index: int, ids: list[int]) -> Features:  # noqa: ARG001 - TextDataset gives both
-    return {"input_ids": ids}
+def _words(corpus: Corpus[Example]) -> Iterator[str]:
+    """Yields all that texts, prompts and responses say."""
+    for example in corpus.train:
+        if example.prompt is not None and example.prompt.text is not None:
+            yield example.prompt.text
+        elif example.prompt is not None:
+            yield from (turn.content for turn in example.prompt.turns)
+        yield example.text
 
 
-def _collate(rows: list[Features], *, pad_token_id: int) -> dict[str, Tensor]:
-    batch = pad_right(rows, pad_token_id=pad_token_id)
-    batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    return batch
+def _batches(
+    texts: Texts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SftConfig
+) -> tuple[TextDataset, Callable[..., dict[str, Any]]]:
+    """Returns what is trained on, and how some of it become a batch.
+
+    Raises:
+        InputError: Texts are to share rows, and the model cannot tell them apart.
+    """
+    pad = tokenizer.pad_token_id
+    one_by_one = _one_by_one(texts, config)
+    if not config.packing:
+        return one_by_one, partial(collate, pad_token_id=pad)
+    require_separate(model, [texts[number] for number in range(min(3, len(texts)))], pad)
+    lengths = [len(texts[number].ids) for number in range(len(texts))]
+    rows = pack(lengths, width=config.training.max_length, seed=config.run.seed)
+
+    def row(index: int) -> list[Features]:
+        return [one_by_one[number] for number in rows[index]]
+
+    return TextDataset(rows, row), partial(collate_packed, pad_token_id=pad)
+
+
+def _one_by_one(texts: Texts, config: SftConfig) -> TextDataset:
+    def make(index: int) -> Features:
+        return features(texts, loss=config.loss, index=index)
+
+    return TextDataset(texts, make)
 
 
 @torch.inference_mode()
 def heldout_loss(
     model: PreTrainedModel,
-    rows: TextDataset | Sequence[Features],
+    rows: TextDataset,
     collate: "partial[dict[str, Tensor]]",
     *,
     batch_size: int,

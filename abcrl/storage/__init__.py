@@ -5,9 +5,12 @@ Imports no torch by itself: a comparison's own process looks at runs and has no 
 
 from .checkpoints import (
     Checkpoint,
+    checkpoint_place,
     discard_checkpoints,
+    drafting,
     newest_checkpoint,
     read_checkpoint,
+    unwritable,
     write_checkpoint,
 )
 from .durable import write_atomically
@@ -29,9 +32,11 @@ __all__ = [
     "STREAMS",
     "Checkpoint",
     "RunFolder",
+    "checkpoint_place",
     "describe_environment",
     "differing_environment",
     "discard_checkpoints",
+    "drafting",
     "hold_run",
     "is_ppo_run",
     "newest_checkpoint",
@@ -44,6 +49,7 @@ __all__ = [
     "read_recorded_status",
     "read_rows",
     "read_status",
+    "unwritable",
     "write_atomically",
     "write_checkpoint",
     "write_json",

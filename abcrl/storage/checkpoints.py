@@ -1,33 +1,33 @@
 """Checkpoints: where a run stood after a step, to go on from there to the byte.
 
-A folder `checkpoints/step-000040` of two files: tensors.safetensors, and checkpoint.json with
-everything else, the checksums of both included. Nothing in them is code. It is written beside its
-place, brought to the disk and renamed into it, so one that was being written when the run was
-killed is not there; one that was damaged since is recognised and passed over, and so is one that
-counts on rows of JSONL files which are missing or others by now.
-
-No random state is in it: every draw of a run follows from its seed and the step.
+A folder `checkpoints/step-000040` of files with a manifest, checkpoint.json, which holds the
+checksums of all of them, itself included. The files are tensors.safetensors, or what the library
+that trains has saved. It is written beside its place, brought to the disk and renamed into it, so
+one that was being written when the run was killed is not there; one that was damaged since is
+recognised and passed over, and so is one that counts on rows of JSONL files which are missing or
+others by now.
 """
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abcrl.config import InputError, RunFailedError
 
 from .digests import file_size, hash_start
-from .durable import new_folder, remove_folder, sweep, sync
+from .durable import draft_of, new_folder, remove_folder, sweep, sync
 
 if TYPE_CHECKING:  # a comparison looks for checkpoints, and has no use for torch
     from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 
-_TENSORS, _REST = "tensors.safetensors", "checkpoint.json"
+_TENSORS, _MANIFEST = "tensors.safetensors", "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,20 @@ class Checkpoint:
         step: The last step whose update is in it.
         config: The run's configuration, as YAML.
         state: What JSON holds; finite numbers come back exactly.
-        tensors: By name.
         streams: Length in bytes of each JSONL file of the run, by its name without the ending.
         digests: blake2b hash of that much of the files that are part of the run's result.
+        tensors: By name.
+        folder: To be written: its files move into the checkpoint. Read: the checkpoint's own, where
+            they are whole.
     """
 
     step: int
     config: str
     state: Mapping[str, Any]
-    tensors: "Mapping[str, Tensor]"
     streams: Mapping[str, int]
     digests: Mapping[str, str]
+    tensors: "Mapping[str, Tensor]" = field(default_factory=dict)
+    folder: Path | None = None
 
 
 class _UnusableError(Exception):
@@ -71,7 +74,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint, *, keep_last: int) -> Pa
     Raises:
         RunFailedError: The disk does not take it; no part of it is there then.
     """
-    place = _place(run, checkpoint.step)
+    place = checkpoint_place(run, checkpoint.step)
     with _refused_writes_named(place):
         if not place.is_dir():  # one that is there is whole, and of the same state
             for stream in checkpoint.streams:
@@ -80,7 +83,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint, *, keep_last: int) -> Pa
             _write(place, checkpoint)
             sync(run)
         for step in _steps(run)[:-keep_last]:
-            remove_folder(_place(run, step))
+            remove_folder(checkpoint_place(run, step))
     return place
 
 
@@ -95,7 +98,7 @@ def read_checkpoint(run: Path, tell: Callable[[str], None]) -> Checkpoint | None
         InputError: The newest was written by another version of this program.
     """
     for step in reversed(_steps(run)):
-        place = _place(run, step)
+        place = checkpoint_place(run, step)
         try:
             return _read(run, place)
         except _UnusableError as reason:
@@ -103,17 +106,38 @@ def read_checkpoint(run: Path, tell: Callable[[str], None]) -> Checkpoint | None
     return None
 
 
+@contextmanager
+def drafting(run: Path) -> Iterator[Path]:
+    """Yields a folder of the run for what is not whole yet; nothing is left of it after the block.
+
+    A killed run leaves it, and `discard_checkpoints` removes it.
+    """
+    place = draft_of(run / "checkpoints" / "training")
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # there are checkpoints
+            place.parent.rmdir()
+
+
+def checkpoint_place(run: Path, step: int) -> Path:
+    """Returns the folder of a step's checkpoint, whether it is there or not."""
+    return run / "checkpoints" / f"step-{step:06}"
+
+
 def newest_checkpoint(run: Path) -> Path | None:
     """Returns the folder of the newest checkpoint, usable or not; None where there is none."""
     steps = _steps(run)
-    return _place(run, steps[-1]) if steps else None
+    return checkpoint_place(run, steps[-1]) if steps else None
 
 
 def discard_checkpoints(run: Path, *, after: int = -1) -> None:
     """Removes the checkpoints of later steps, and what is left of unfinished ones."""
     for step in _steps(run):
         if step > after:
-            remove_folder(_place(run, step))
+            remove_folder(checkpoint_place(run, step))
     sweep(run / "checkpoints")
     with suppress(OSError):  # it is not there, or not empty
         (run / "checkpoints").rmdir()
@@ -126,15 +150,25 @@ def _refused_writes_named(place: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise RunFailedError(f"checkpoint {place} cannot be written: {reason}") from error
+        raise unwritable(place, error) from error
+
+
+def unwritable(place: Path, error: Exception) -> RunFailedError:
+    """Returns the failure of a run whose checkpoint the disk does not take."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = (error.strerror if isinstance(error, OSError) else None) or lines[0]
+    return RunFailedError(f"checkpoint {place} cannot be written: {reason}")
 
 
 def _write(place: Path, checkpoint: Checkpoint) -> None:
     from safetensors.torch import save_file
 
     with new_folder(place) as draft:
-        save_file(dict(checkpoint.tensors), draft / _TENSORS)
+        if checkpoint.folder is not None:
+            for file in sorted(checkpoint.folder.iterdir()):
+                file.rename(draft / file.name)
+        if checkpoint.tensors:
+            save_file(dict(checkpoint.tensors), draft / _TENSORS)
         content = {
             "format": FORMAT,
             "step": checkpoint.step,
@@ -142,31 +176,39 @@ def _write(place: Path, checkpoint: Checkpoint) -> None:
             "state": checkpoint.state,
             "streams": checkpoint.streams,
             "digests": checkpoint.digests,
-            _TENSORS: _hash_file(draft / _TENSORS),
+            "files": {file.name: _hash_file(file) for file in sorted(draft.iterdir())},
         }
-        rest = {**content, "checksum": _hash_content(content)}
-        (draft / _REST).write_text(json.dumps(rest, indent=1, allow_nan=False), encoding="utf-8")
+        whole = {**content, "checksum": _hash_content(content)}
+        text = json.dumps(whole, indent=1, allow_nan=False)
+        (draft / _MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _read(run: Path, place: Path) -> Checkpoint:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    content = _read_content(place / _REST)
+    content = _read_content(place / _MANIFEST)
     for stream, digest in content["digests"].items():
         file, length = run / f"{stream}.jsonl", content["streams"][stream]
         if length > file_size(file):
             raise _UnusableError(f"rows of {file.name} that it counts on are missing")
         if digest != hash_start(file, length).hexdigest():
             raise _UnusableError(f"{file.name} was changed")
-    try:
-        if _hash_file(place / _TENSORS) != content[_TENSORS]:
-            raise _UnusableError(f"{_TENSORS} is damaged")
-        tensors = load_file(place / _TENSORS)
-    except (OSError, SafetensorError) as error:
-        raise _UnusableError(f"{_TENSORS} is damaged ({error})") from None
+    for name, digest in content["files"].items():
+        try:
+            found = _hash_file(place / name)
+        except OSError as error:
+            raise _UnusableError(f"{name} is damaged ({error})") from None
+        if digest != found:
+            raise _UnusableError(f"{name} is damaged")
     names = ("step", "config", "state", "streams", "digests")
-    return Checkpoint(**{name: content[name] for name in names}, tensors=tensors)
+    known = {name: content[name] for name in names}
+    return Checkpoint(**known, tensors=_read_tensors(place), folder=place)
+
+
+def _read_tensors(place: Path) -> "dict[str, Tensor]":
+    if not (place / _TENSORS).exists():
+        return {}
+    from safetensors.torch import load_file
+
+    return load_file(place / _TENSORS)
 
 
 def _read_content(file: Path) -> dict[str, Any]:
@@ -183,10 +225,6 @@ def _read_content(file: Path) -> dict[str, Any]:
             f"format {content['format']}; go on with the version of abcrl that wrote it"
         )
     return content
-
-
-def _place(run: Path, step: int) -> Path:
-    return run / "checkpoints" / f"step-{step:06}"
 
 
 def _steps(run: Path) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file by renaming a complete one, which the disk holds, into place."""
-    draft = _draft(path)
+    draft = draft_of(path)
     try:
         draft.write_text(text, encoding="utf-8", newline="\n")
         sync(draft)
@@ -30,7 +30,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Args:
         path: The name it gets; nothing may be there.
     """
-    draft = _draft(path)
+    draft = draft_of(path)
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -46,7 +46,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def remove_folder(path: Path) -> None:
     """Removes a folder, if there is one; nobody finds a part of it under its name."""
     if path.exists():
-        waste = _draft(path)
+        waste = draft_of(path)
         path.rename(waste)
         shutil.rmtree(waste)
 
@@ -71,5 +71,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _draft(path: Path) -> Path:
+def draft_of(path: Path) -> Path:
+    """Returns what a file or folder is called until it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")

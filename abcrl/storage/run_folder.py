@@ -84,7 +84,8 @@ class RunFolder:
         """
         for stream in STREAMS:
             _cut(path / f"{stream}.jsonl", streams.get(stream, 0))
-        remove_folder(path / "final")
+        for name in ("final", "adapter"):
+            remove_folder(path / name)
         sweep(path)
         lock.acquire()  # once more: the end of the run lets go once
         return cls(path, lock)._begin(config, environment)

@@ -1,10 +1,11 @@
 """`abcrl credit`: where a reward model's credit falls, mode by mode, and whether it is faithful.
 
-Held-out texts are read as responses. Each mode spreads their scores over their tokens; then tokens
-are taken away, to see which of them the scores hang on.
+Held-out texts are read as responses: to the prompts that the data give, or to their own first
+tokens. Each mode spreads their scores over their tokens; then tokens are taken away, to see which
+of them the scores hang on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,13 +24,16 @@ from abcrl.analysis.faithfulness import (
     probe_response,
     summarise_faithfulness,
 )
+from abcrl.analysis.perturbation import Score
 from abcrl.config import CreditConfig, InputError, RewardMode
 from abcrl.config.paths import require_model_folder
-from abcrl.data import Corpus, read_corpus
+from abcrl.data import Corpus, Example, read_corpus
 from abcrl.densification import is_signed
+from abcrl.dialogue import PromptText
 from abcrl.machine import device_name, prepare_machine
-from abcrl.models import punctuation_ids
+from abcrl.models import PromptedText, punctuation_ids
 from abcrl.reporter import Reporter
+from abcrl.rl.scoring.evidence import needs_reference
 from abcrl.rl.scoring.scorer import Scorer
 from abcrl.storage import RunFolder, describe_environment
 
@@ -54,8 +58,10 @@ class ModeReport:
 class CreditReport:
     """What `abcrl credit` has found."""
 
+    too_long: int
+    """Responses that were left out, as they do not fit behind their prompts."""
     shortened: int
-    """Texts of which only the beginning is read: `max_length`, or what both models can."""
+    """Plain texts of which only the beginning is read: `max_length`, or what both models can."""
     score_mean: float
     score_std: float
     """Of the scores of the texts."""
@@ -83,16 +89,25 @@ def run_credit(config: CreditConfig, reporter: Reporter) -> CreditReport:
         require_model_folder(config.policy, "policy", kind="CausalLM")
     device = prepare_machine(config.machine)
     corpus = read_corpus(config.data, reporter.message)
-    sources = CreditSources.load(config, device)
-    texts = sources.read(corpus.sample_validation(config.texts))
+    examples = corpus.sample_validation(config.texts)
+    with_prompts = any(example.prompt is not None for example in examples)
+    sources = CreditSources.load(config, device, with_prompts=with_prompts)
+    texts = _read(sources, examples, reporter, "held-out")
     modes, left_out = _usable_modes(config, sources, texts)
-    others = corpus.sample_train(config.reward.reference_responses)
+    others = None
+    if any(needs_reference(mode) for mode in modes):
+        training = corpus.sample_train(config.reward.reference_responses)
+        others = _read(sources, training, reporter, "training")
     with _opened(config, device, corpus) as folder:
         measured = measure_credit(sources, texts, modes, config=config, others=others)
-        probes = _probe(config, sources.scorer, texts, device, reporter)
-        score = partial(_score, sources.scorer, device)
-        judged = {mode: _judge(mode, measured, probes, score) for mode in modes}
+        scores = [
+            partial(_score, sources.scorer, device, text, example.prompt)
+            for text, example in zip(texts.rows, texts.examples, strict=True)
+        ]
+        probes = _probe(config, scores, texts, reporter)
+        judged = {mode: _judge(mode, measured, probes, scores) for mode in modes}
         report = CreditReport(
+            too_long=texts.too_long,
             shortened=texts.shortened,
             score_mean=float(measured.scores.mean()),
             score_std=float(measured.scores.std()),
@@ -107,8 +122,26 @@ def run_credit(config: CreditConfig, reporter: Reporter) -> CreditReport:
     return report
 
 
+def _read(
+    sources: CreditSources, examples: Sequence[Example], reporter: Reporter, kind: str
+) -> ReadTexts:
+    """Returns texts, and tells how many were left out.
+
+    Raises:
+        InputError: Fewer than two are left, or a template cannot be used for them.
+    """
+    texts = sources.read(examples)
+    if texts.too_long:
+        reporter.message(
+            f"data: {texts.too_long} of {len(examples)} {kind} texts left out, as prompt and "
+            f"response are longer than the models read or max_length allows ({sources.max_length} "
+            f"tokens)"
+        )
+    return texts
+
+
 def _opened(
-    config: CreditConfig, device: torch.device, corpus: Corpus
+    config: CreditConfig, device: torch.device, corpus: Corpus[Example]
 ) -> AbstractContextManager[RunFolder | None]:
     """Makes the folder, if one is asked for: before the work, that it may not be in vain."""
     if config.output is None:
@@ -125,7 +158,7 @@ def _usable_modes(
     Raises:
         InputError: One that was asked for by name cannot.
     """
-    some = as_responses(texts.ids[:2], sources.device)
+    some = texts.responses(range(2), sources.device)
     asked = list(RewardMode) if config.modes is None else list(dict.fromkeys(config.modes))
     reasons = {mode: sources.why_not(mode, some, config) for mode in asked}
     refused = {mode.value: reason for mode, reason in reasons.items() if reason}
@@ -134,32 +167,38 @@ def _usable_modes(
     return [mode for mode in asked if not reasons[mode]], refused
 
 
-def _score(scorer: Scorer, device: torch.device, rows: list[list[int]]) -> Float[Tensor, " N"]:
-    """Returns the scores of texts; those of like lengths are read together."""
+def _score(
+    scorer: Scorer,
+    device: torch.device,
+    text: PromptedText,
+    said: PromptText | None,
+    rows: list[list[int]],
+) -> Float[Tensor, " N"]:
+    """Returns the scores of other responses to a text's prompt, which rows begin with.
+
+    Those of like lengths are read together.
+    """
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     scores = torch.zeros(len(rows))
     for start in range(0, len(rows), _SCORES_AT_ONCE):
         chosen = order[start : start + _SCORES_AT_ONCE]
-        responses = as_responses([rows[row] for row in chosen], device)
+        others = [PromptedText(rows[row], text.start) for row in chosen]
+        responses = as_responses(others, device, [said] * len(others))
         scores[chosen] = scorer.score(responses).scores.cpu()
     return scores
 
 
 def _probe(
-    config: CreditConfig,
-    scorer: Scorer,
-    texts: ReadTexts,
-    device: torch.device,
-    reporter: Reporter,
+    config: CreditConfig, scores: Sequence[Score], texts: ReadTexts, reporter: Reporter
 ) -> list[Probe]:
     """Returns what the scores hang on, whatever the credit: most of the work."""
-    reporter.start("probing", len(texts.ids))
+    reporter.start("probing", len(texts.rows))
     probes = []
-    for number, ids in enumerate(texts.ids):
+    for number, (score, (ids, start)) in enumerate(zip(scores, texts.rows, strict=True)):
         probe = probe_response(
-            partial(_score, scorer, device),
-            ids[:1],
-            ids[1:],
+            score,
+            ids[:start],
+            ids[start:],
             steps=config.probe.steps,
             random_orders=config.probe.random_orders,
             seed=config.probe.seed,
@@ -173,22 +212,22 @@ def _judge(
     mode: RewardMode,
     measured: MeasuredCredit,
     probes: Sequence[Probe],
-    score: Callable[[list[list[int]]], Tensor],
+    scores: Sequence[Score],
 ) -> list[Faithfulness]:
     return [
         judge_credit(score, probe, parts[: len(probe.response_ids)], signed=is_signed(mode))
-        for probe, parts in zip(probes, measured.modes[mode].parts, strict=True)
+        for score, probe, parts in zip(scores, probes, measured.modes[mode].parts, strict=True)
     ]
 
 
 def _describe_modes(
     sources: CreditSources,
-    corpus: Corpus,
+    corpus: Corpus[Example],
     texts: ReadTexts,
     measured: MeasuredCredit,
     judged: Mapping[RewardMode, Sequence[Faithfulness]],
 ) -> tuple[ModeReport, ...]:
-    responses = as_responses(texts.ids, torch.device("cpu"))
+    responses = as_responses(texts.rows, torch.device("cpu"))
     mask, width = responses.response_mask, responses.response_width
     marks = torch.tensor(punctuation_ids(sources.tokenizer), dtype=torch.long)
     causal = None
@@ -222,10 +261,13 @@ def _rows(
     rows: list[dict[str, object]] = []
     for number, probe in enumerate(probes):
         length = len(probe.response_ids)
+        example = texts.examples[number]
+        prompt = {} if example.prompt is None else {"prompt": _written(example.prompt)}
         rows.append(
             {
-                "text": texts.examples[number].text,
-                "ids": texts.ids[number],
+                **prompt,
+                "text": example.text,
+                "ids": texts.rows[number].ids,
                 "score": probe.full_score,
                 "drops": probe.drops.tolist(),
                 "credit": {
@@ -243,6 +285,11 @@ def _rows(
             }
         )
     return rows
+
+
+def _written(prompt: PromptText) -> object:
+    """Returns a prompt as its source has it: a text, or turns."""
+    return [asdict(turn) for turn in prompt.turns] if prompt.text is None else prompt.text
 
 
 def _summary(report: CreditReport) -> dict[str, object]:

@@ -20,10 +20,17 @@ from abcrl.config import (
 from abcrl.config.paths import absolute
 from abcrl.storage import is_ppo_run, read_fingerprints, read_reason, read_recorded_status
 
-# Of the texts, what describes their source; another source has these of its own.
-_OF_THE_SOURCE = ("source", "subset", "split", "text_column", "label_column", "labels")
-# Labels are read by reward-model training alone; the others are a matter of speed.
-_IRRELEVANT = ("data.label_column", "data.labels", "response.cache", "response.compile")
+# Of the texts, what describes their source; another source has these of its own. How the policy
+# reads a prompt (data.template) and which rows are used belong to the run.
+_OF_THE_SOURCE = ("source", "subset", "split", "validation", "format", "columns", "labels")
+# Labels and margins are read by reward-model training alone; the others are a matter of speed.
+_IRRELEVANT = (
+    "data.columns.label",
+    "data.columns.margin",
+    "data.labels",
+    "response.cache",
+    "response.compile",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.config import EvalConfig, EvaluationConfig, InputError, PpoSettings
 from abcrl.config.reward import EvidenceConfig
-from abcrl.data import Corpus, read_corpus
+from abcrl.data import Corpus, Example, read_prompts
 from abcrl.models import (
     PolicyWithValueHead,
     bos_prefix,
@@ -21,10 +21,16 @@ from abcrl.models import (
 )
 from abcrl.rl.actors import Actors, freeze, require_context
 from abcrl.rl.evaluation.evaluator import Evaluator
-from abcrl.rl.sampling.prompts import heldout_pool, heldout_prompts, too_few_prompts
+from abcrl.rl.sampling.prompts import (
+    heldout_pool,
+    heldout_prompts,
+    prompts_of,
+    tell_left_out,
+    too_few_prompts,
+)
 from abcrl.rl.sampling.sampler import SharedDraws
 from abcrl.rl.scoring.calibration import Calibration
-from abcrl.rl.scoring.scorer import load_scorer
+from abcrl.rl.scoring.loading import load_scorer
 from abcrl.rl.training_state import fingerprint
 
 Tell = Callable[[str], None]
@@ -43,7 +49,7 @@ class EvaluationSources:
 
     sides: dict[str, Actors]
     tokenizer: PreTrainedTokenizerBase
-    corpus: Corpus
+    corpus: Corpus[Example]
     fingerprints: dict[str, str]
 
     @classmethod
@@ -60,9 +66,16 @@ class EvaluationSources:
         """
         if config.precision == "bf16":
             require_bf16(device, "precision")
-        corpus = read_corpus(config.data, tell)
+        corpus = read_prompts(config.data, tell)
         models, tokenizer = _load_models(config)
-        scorer = load_scorer(config.reward_model, tokenizer, EvidenceConfig(), config.score)
+        scorer = load_scorer(
+            config.reward_model,
+            tokenizer,
+            EvidenceConfig(),
+            config.score,
+            policy_template=config.data.template,
+        )
+        scorer.require_prompts(prompts_of(corpus.validation))
         readers: dict[str, nn.Module] = dict(models)
         if scorer.read is None:
             readers["reward_model"] = scorer.reward_model.model
@@ -96,7 +109,9 @@ class EvaluationSources:
         Raises:
             InputError: Fewer than two held-out texts give a prompt.
         """
-        pool = heldout_pool(self.corpus.validation, self.tokenizer, config.prompt)
+        template = config.data.template
+        pool = heldout_pool(self.corpus.validation, self.tokenizer, config.prompt, template)
+        tell_left_out(tell, (pool,), config.prompt)
         too_few = too_few_prompts(pool, config.prompts, config.prompt)
         if too_few is not None:
             tell(too_few)

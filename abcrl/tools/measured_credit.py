@@ -25,16 +25,17 @@ from abcrl.rl.sampling.sampler import SharedDraws
 from abcrl.rl.scoring.evidence import (
     capture_policy,
     gather_evidence,
-    needs_reference,
     verify_evidence,
 )
+from abcrl.rl.scoring.loading import load_scorer
 from abcrl.rl.scoring.reference_credit import ReferenceCredit
-from abcrl.rl.scoring.scorer import Scored, Scorer, load_scorer
+from abcrl.rl.scoring.scorer import Scored, Scorer
 
 from .texts import ReadTexts, fit_texts, read_texts
 
-# Unless more are asked for: the probes' cost grows with the square of the length.
+# Unless more are asked for: the probes' cost grows with the square of the response's length.
 _MOST_TOKENS = 128
+_MOST_WITH_PROMPT = 512
 _BATCH = 32
 
 
@@ -64,17 +65,26 @@ class CreditSources:
         scorer: The reward model.
         policy: None where there is none; its attention is then not to be had.
         tokenizer: Of the tokens that get the credit.
-        max_length: Tokens of a text that both read.
+        max_length: Tokens of a text that both read, its prompt included.
+        template: `data.template`.
     """
 
     scorer: Scorer
     policy: PreTrainedModel | None
     tokenizer: PreTrainedTokenizerBase
     max_length: int
+    template: str | None
 
     @classmethod
-    def load(cls, config: CreditConfig, device: torch.device) -> "CreditSources":
+    def load(
+        cls, config: CreditConfig, device: torch.device, *, with_prompts: bool
+    ) -> "CreditSources":
         """Returns the configured networks, frozen and without dropout.
+
+        Args:
+            config: What they are, and how long texts may be.
+            device: Where they go.
+            with_prompts: Whether texts are responses behind prompts, which takes more tokens.
 
         Raises:
             InputError: One of them cannot be loaded, or not read texts of that length.
@@ -85,12 +95,17 @@ class CreditSources:
         else:
             policy, tokenizer = load_causal_lm(config.policy, "policy")
             nn.Module.to(freeze(policy, "float32"), device)
-        scorer = load_scorer(config.reward_model, tokenizer, config.reward, config.score)
+        template = config.data.template
+        scorer = load_scorer(
+            config.reward_model, tokenizer, config.reward, config.score, policy_template=template
+        )
         scorer.reward_model.to(device)
         readers = [scorer.reward_model.model, *([] if policy is None else [policy])]
         contexts = [context_length(reader) for reader in readers]
         shortest = min((each for each in contexts if each is not None), default=None)
-        return cls(scorer, policy, tokenizer, _fitting_length(config.max_length, shortest))
+        default = _MOST_WITH_PROMPT if with_prompts else _MOST_TOKENS
+        max_length = _fitting_length(config.max_length, default, shortest)
+        return cls(scorer, policy, tokenizer, max_length, template)
 
     @property
     def device(self) -> torch.device:
@@ -99,8 +114,12 @@ class CreditSources:
         return device
 
     def read(self, examples: Sequence[Example]) -> ReadTexts:
-        """Returns texts as far as both models read them."""
-        texts = read_texts(examples, self.tokenizer, self.max_length)
+        """Returns texts as far as both models read them.
+
+        Raises:
+            InputError: Fewer than two texts are left, or a template cannot be used for them.
+        """
+        texts = read_texts(examples, self.tokenizer, self.max_length, template=self.template)
         return fit_texts(texts, self.scorer, self.device)
 
     def why_not(self, mode: RewardMode, responses: Responses, config: CreditConfig) -> str:
@@ -133,14 +152,14 @@ class CreditSources:
         return capture.result()
 
 
-def _fitting_length(asked: int | None, context: int | None) -> int:
+def _fitting_length(asked: int | None, default: int, context: int | None) -> int:
     """Returns how many tokens of a text are read.
 
     Raises:
         InputError: More were asked for than the models can read.
     """
     if asked is None:
-        return min(_MOST_TOKENS, _MOST_TOKENS if context is None else context)
+        return default if context is None else min(default, context)
     if context is not None and asked > context:
         raise InputError(
             f"max_length: must fit the models' context of {context} tokens, received {asked}; "
@@ -155,7 +174,7 @@ def measure_credit(
     modes: Sequence[RewardMode],
     *,
     config: CreditConfig,
-    others: Sequence[Example],
+    others: ReadTexts | None,
 ) -> MeasuredCredit:
     """Returns what each mode does with texts.
 
@@ -164,13 +183,14 @@ def measure_credit(
         texts: Held-out texts.
         modes: Reward modes that the networks allow.
         config: What the modes look at.
-        others: Texts whose abc credit is what `swapped` and `position` draw on.
+        others: Texts whose abc credit is what `swapped` and `position` draw on; None: neither is
+            measured.
     """
     reference = None
-    if any(needs_reference(mode) for mode in modes):
+    if others is not None:
         attention, masks = _attention_to(sources, others)
         reference = ReferenceCredit.fit(attention, masks)
-    R = max(map(len, texts.ids)) - 1
+    R = texts.response_width
     options = ResponseConfig(min_new_tokens=0, cap_low=1, cap_high=R)
     draws = SharedDraws(options, seed=config.probe.seed, stream="credit-text")
     wanted = frozenset().union(*(needs(mode) for mode in modes))
@@ -182,7 +202,7 @@ def measure_credit(
             responses,
             scored,
             sources.policy_attention(responses, config) if seen else None,
-            prompts=[Prompt(number, ()) for number in range(rows.start, rows.stop)],
+            prompts=[Prompt(number, ()) for number in rows],
             draws=draws,
             reference=reference,
         )
@@ -221,11 +241,10 @@ def _credit_of(
 
 
 def _attention_to(
-    sources: CreditSources, examples: Sequence[Example]
+    sources: CreditSources, texts: ReadTexts
 ) -> tuple[Float[Tensor, "N R"], Bool[Tensor, "N R"]]:
     """Returns the reward model's attention to texts, and their tokens."""
-    texts = sources.read(examples)
-    width = max(map(len, texts.ids)) - 1
+    width = texts.response_width
     attention, masks = [], []
     for _, responses in texts.batches(_BATCH, sources.device):
         scored = sources.scorer.score(responses, frozenset({"reward_attention"}))

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from abcrl.config import DataConfig, InputError
-from abcrl.data.files import open_table
+from abcrl.config import InputError
+from abcrl.data.files import open_file
+from abcrl.data.tables import Problem
 
 Row = Mapping[str, Any]
 
@@ -36,9 +37,11 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: It cannot be read, holds no rows, or a row lacks one of `FIELDS`.
     """
-    table = open_table(path.absolute(), DataConfig())
+    table = open_file(path.absolute())
     rows: list[Row] = []
     for number, row in table.rows:
+        if isinstance(row, Problem):
+            raise InputError(f"{table.at(number)}: {row}")
         missing = [field for field in FIELDS if field not in row]
         if missing:
             raise InputError(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from answers import SEPARATOR, Row, fail_in_one_line, read_rows
-from reader import Batch, Reader
+from reader import Reader
 from scipy import stats
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +30,7 @@ from abcrl.densification import (
     resample_weights,
 )
 from abcrl.models import load_reward_model, tokens_in_spans
+from abcrl.rl.sampling.responses import Responses
 
 MODES: Final = ("abc", "uniform", "rlhf", "position", "shuffled", "random")
 ANY: Final = "any of them"
@@ -119,38 +120,39 @@ def direction(reader: Reader, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def gather_evidence(
-    reader: Reader, batch: Batch, rows: Sequence[Row], wanted: frozenset[str]
+    reader: Reader, responses: Responses, rows: Sequence[Row], wanted: frozenset[str]
 ) -> tuple[Tensor, Evidence]:
     """Return scores, and what modes may look at; profile and donors come from these responses.
 
     Raises:
         InputError: The reward model does not give it.
     """
-    model, P, response_mask = reader.reward_model, batch.prompt_width, batch.response_mask
-    few = batch.input_ids[:2].to(model.model.device), batch.mask[:2].to(model.model.device)
+    model, P, mask = reader.reward_model, responses.prompt_width, responses.response_mask
+    whole = responses.sequences, responses.attention_mask
+    few = [tensor[:2].to(model.model.device) for tensor in whole]
     model.verify_attention(*few)
     prefixes = "prefix_scores" in wanted
     if prefixes:
         model.require_causal(*few)
-    output = reader.score(batch, with_attention=True, with_prefixes=prefixes)
+    output = reader.score(responses, with_attention=True, with_prefixes=prefixes)
     assert output.attention is not None
     attention = output.attention[:, P:]
-    weights = assign_credit("abc", Evidence(response_mask, attention)).weights
+    weights = assign_credit("abc", Evidence(mask, attention)).weights
     noise = torch.stack(
         [
             torch.rand(
-                response_mask.shape[1],
+                mask.shape[1],
                 generator=torch.Generator().manual_seed(stream_seed(0, "spans", row["question"])),
             )
             for row in rows
         ]
     )
     evidence = Evidence(
-        response_mask,
+        mask,
         reward_attention=attention,
         noise=noise,
-        bank_row=resample_weights(weights.roll(1, 0), response_mask.roll(1, 0), response_mask),
-        profile=fit_position_profile(weights, response_mask),
+        bank_row=resample_weights(weights.roll(1, 0), mask.roll(1, 0), mask),
+        profile=fit_position_profile(weights, mask),
         prefix_scores=None if output.prefix_scores is None else output.prefix_scores[:, P - 1 :],
     )
     return output.scores, evidence
@@ -160,7 +162,7 @@ def marked_tokens(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], width: int
 ) -> dict[str, Tensor]:
     """Return for each type of error which tokens of the first answer are marked, bool [N, R]."""
-    kinds = {error["type"] for row in rows for error in row["errors_in_output_0"]}
+    kinds = sorted({error["type"] for row in rows for error in row["errors_in_output_0"]})
     marked = {kind: torch.zeros(len(rows), width, dtype=torch.bool) for kind in (ANY, *kinds)}
     for number, row in enumerate(rows):
         for kind, tokens in marked.items():
@@ -177,10 +179,10 @@ def marked_tokens(
 
 def credit_table(reader: Reader, rows: Sequence[Row], modes: Sequence[str]) -> Iterator[str]:
     """Yield for each type of error and mode how much of the credit is on the marked tokens."""
-    batch = reader.encode(rows, [row["outputs"][0] for row in rows])
+    responses = reader.encode(rows, [row["outputs"][0] for row in rows])
     wanted = frozenset().union(*(needs(mode) for mode in modes))
-    scores, evidence = gather_evidence(reader, batch, rows, wanted)
-    mask = batch.response_mask
+    scores, evidence = gather_evidence(reader, responses, rows, wanted)
+    mask = responses.response_mask
     marked = marked_tokens(reader.tokenizer, rows, mask.shape[1])
     share = (marked[ANY].sum(-1) / mask.sum(-1)).numpy()
     rank = stats.spearmanr(scores.numpy(), share)

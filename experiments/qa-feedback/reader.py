@@ -1,33 +1,19 @@
 """Answers as a reward model reads them, right behind their questions, a few at a time."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from answers import Row
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError
-from abcrl.models import RewardModel, RewardOutput, bos_prefix, context_length, encode_plain
+from abcrl.dialogue import PromptText
+from abcrl.models import RewardModel, RewardOutput, TextReader, context_length
+from abcrl.rl.sampling.responses import Responses
+from abcrl.tools.texts import as_responses
 
 BATCH: Final = 16
-
-
-class Batch(NamedTuple):
-    """Answers as the reward model reads them: left-padded questions, right-padded answers."""
-
-    input_ids: Tensor
-    """[N, P + R]."""
-    mask: Tensor
-    """bool [N, P + R]."""
-    prompt_width: int
-    """P."""
-
-    @property
-    def response_mask(self) -> Tensor:
-        """True = a token of the answer, EOS included, bool [N, R]."""
-        return self.mask[:, self.prompt_width :]
 
 
 class Reader:
@@ -40,38 +26,32 @@ class Reader:
         self.tokenizer = tokenizer
         self._template = template
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[str]) -> Batch:
+    def encode(self, rows: Sequence[Row], answers: Sequence[str]) -> Responses:
         """Return questions with their answers, each a complete text that ends with EOS.
 
         Raises:
             InputError: One is longer than the reward model can read.
         """
-        prefix, eos = bos_prefix(self.tokenizer), self.tokenizer.eos_token_id
-        prompts = [[*prefix, *encode_plain(self.tokenizer, self._prompt_of(row))] for row in rows]
-        responses = [[*encode_plain(self.tokenizer, answer), eos] for answer in answers]
-        pairs = list(zip(prompts, responses, strict=True))
-        longest = max(len(prompt) + len(response) for prompt, response in pairs)
+        prompts = [PromptText(self._prompt_of(row)) for row in rows]
+        texts = TextReader(self.tokenizer).read(prompts, answers)
+        longest = max(len(text.ids) for text in texts)
         context = context_length(self.reward_model.model)
         if context is not None and longest > context:
             raise InputError(
                 f"data: question and answer must fit the reward model's context of {context} "
                 f"tokens, received {longest}; choose another --template or reward model"
             )
-        P, R = max(map(len, prompts)), max(map(len, responses))
-        ids = torch.zeros(len(pairs), P + R, dtype=torch.long)
-        mask = torch.zeros(len(pairs), P + R, dtype=torch.bool)
-        for row, (prompt, response) in enumerate(pairs):
-            text = slice(P - len(prompt), P + len(response))
-            ids[row, text] = torch.tensor(prompt + response)
-            mask[row, text] = True
-        return Batch(ids, mask, P)
+        return as_responses(texts, torch.device("cpu"))
 
-    def score(self, batch: Batch, **asked: bool) -> RewardOutput:
+    def score(self, responses: Responses, **asked: bool) -> RewardOutput:
         """Return scores and what is asked for beside them, as `RewardModel.score`, on the CPU."""
         device = self.reward_model.model.device
+        batches = zip(
+            responses.sequences.split(BATCH), responses.attention_mask.split(BATCH), strict=True
+        )
         outputs = [
             self.reward_model.score(ids.to(device), mask.to(device), **asked)
-            for ids, mask in zip(batch.input_ids.split(BATCH), batch.mask.split(BATCH), strict=True)
+            for ids, mask in batches
         ]
         fields = zip(*outputs, strict=True)
         return RewardOutput(

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from abcrl.analysis import ArmInfo, CellCurve
-from abcrl.analysis.figures import PNG_DPI, label_arm, plot_learning_curves
+from abcrl.analysis.figures import label_arm, plot_learning_curves
+from abcrl.analysis.look import PNG_DPI
 
 ARMS = [
     ArmInfo("abc", "abc", 0.8, 0.95),

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abcrl.analysis.reward_quality import accuracy, calibration_error, nll
+from abcrl.analysis.reward_quality import accuracy, calibration_error, length_correlation, nll
 
 
 def logits(*probabilities: float) -> torch.Tensor:
@@ -81,3 +81,22 @@ class TestCalibrationError:
         )
         assert 0 <= found <= 1
         assert found == pytest.approx(again, abs=1e-9)
+
+
+class TestLengthCorrelation:
+    def test_by_hand(self):
+        # Deviations -3 -1 1 3 and -2 -1 0 3: 16 / sqrt(20 * 14); ranks 1 2 3 4 in both.
+        found = length_correlation(torch.tensor([0.0, 2, 4, 6]), torch.tensor([2, 3, 4, 7]))
+        assert found.pearson == pytest.approx(16 / math.sqrt(280))
+        assert found.spearman == pytest.approx(1)
+
+    def test_ties_share_the_mean_of_their_ranks(self):
+        # Ranks 1.5 1.5 3 and 1 2 3: deviations -.5 -.5 1 and -1 0 1: 1.5 / sqrt(1.5 * 2).
+        found = length_correlation(torch.tensor([4.0, 4, 9]), torch.tensor([1, 2, 3]))
+        assert found.spearman == pytest.approx(1.5 / math.sqrt(3))
+
+    @pytest.mark.parametrize("scores", [[0.1, 0.1, 0.1], [1.0, 2.0, 3.0]])
+    def test_what_does_not_vary_has_none(self, scores):
+        lengths = [5, 6, 7] if len(set(scores)) == 1 else [5, 5, 5]
+        found = length_correlation(torch.tensor(scores), torch.tensor(lengths))
+        assert found == (None, None)

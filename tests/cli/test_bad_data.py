@@ -36,19 +36,20 @@ BAD = {
     "no such column": (
         "f.jsonl",
         lines([{"body": "a", "label": 0}]),
-        "data.text_column: must name",
+        "data.columns: {file} must have the columns of",
     ),
     "a truncated .gz": ("f.jsonl.gz", gzip.compress(GOOD)[:400], "{file}: must be a whole gzip"),
     "a broken JSON line": ("f.jsonl", GOOD + b'{"text": \n', "{file}:201: must be a JSON object"),
     "a text that is none": ("f.jsonl", GOOD + lines([{"text": 5}]), "{file}:201: {must have}"),
     "invalid UTF-8": ("f.jsonl", GOOD + b'{"text": "\xff"}\n', "{file}:201: must be UTF-8"),
+    "a damaged Arrow file": ("f.arrow", b"ARROW1", "{file}: must be a whole Arrow stream or"),
     "a damaged Parquet file": ("f.parquet", b"PAR1", "{file}: must be a whole Parquet file"),
 }
 
 
-def as_named_by(command: str, message: str) -> str:
-    """In a comparison a key has its stage's name before it; the first to read is train_rm."""
-    return f"train_rm.{message}" if command == "compare" and message[:5] == "data." else message
+def as_named_by(command: str, message: str, stage: str = "sft") -> str:
+    """In a comparison a key has its stage's name before it; the first to read is sft."""
+    return f"{stage}.{message}" if command == "compare" and message[:5] == "data." else message
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -57,11 +58,41 @@ def test_bad_data_are_refused_in_one_line(refuse, tmp_path, case, command):
     name, content, expected = BAD[case]
     Path(name).write_bytes(content)
     line = refuse(*COMMANDS[command], "--dataset", name)
-    if command in ("train-rm", "compare"):
+    if command == "train-rm":
         expected = expected.replace("{must have}", "must have the field 'label'")
     expected = expected.replace("{must have}", "text must be a string, received 5")
     expected = expected.replace("{file}", f"{tmp_path}/{name}")
     assert line.startswith(as_named_by(command, expected))
+
+
+@pytest.mark.parametrize("command", ["sft", "ppo", "compare"])
+def test_a_line_of_plain_text_is_named(refuse, tmp_path, command):
+    Path("f.txt").write_bytes(b"a\n\xe9\n")
+    line = refuse(*COMMANDS[command], "--dataset", "f.txt")
+    assert line.startswith(f"{tmp_path}/f.txt:2: must be UTF-8, received the byte 0xe9;")
+
+
+@pytest.mark.parametrize("command", ["sft", "ppo", "compare"])
+def test_a_missing_held_out_file_is_refused(refuse, tmp_path, command):
+    Path("f.jsonl").write_bytes(GOOD)
+    given = ["--dataset", "f.jsonl", "--set" if command == "ppo" else "--validation"]
+    given.append("data.validation=absent.csv" if command == "ppo" else "absent.csv")
+    line = refuse(*COMMANDS[command], *given)
+    expected = f"data.validation: the file must exist, received {tmp_path}/absent.csv; check"
+    assert line.startswith(as_named_by(command, expected))
+
+
+def test_bad_rows_are_passed_over_where_that_is_asked_for(refuse, abcrl):
+    Path("f.jsonl").write_bytes(GOOD + b'{"text": 5}\n{"text": \n')
+    line = refuse(*TRAIN_RM, "--dataset", "f.jsonl")
+    assert line.endswith("with --set data.rows.bad=drop (1 row more: line 202)")
+    answer = abcrl(*TRAIN_RM, "--dataset", "f.jsonl", "--set", "data.rows.bad=drop")
+    *told, line = answer.errors.splitlines()
+    assert told == [
+        "data: 1 row left out: must have the field 'label' (f.jsonl:201)",
+        "data: 1 row left out: must be a JSON object on one line (f.jsonl:202)",
+    ]
+    assert line.startswith("abcrl: model: ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,14 +120,14 @@ def test_labels_that_no_classifier_can_learn_are_refused(
     Path("f.jsonl").write_bytes(lines(rows))
     line = refuse(*COMMANDS[command], "--dataset", "f.jsonl")
     expected = expected.replace("{file}", f"{tmp_path}/f.jsonl")
-    assert line.startswith(as_named_by(command, expected))
+    assert line.startswith(as_named_by(command, expected, "train_rm"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_column_that_is_not_there_is_refused_by_its_flag(refuse, command):
     Path("f.jsonl").write_bytes(GOOD)
     line = refuse(*COMMANDS[command], "--dataset", "f.jsonl", "--text-column", "review")
-    assert line.startswith(as_named_by(command, "data.text_column: must name a column of "))
+    assert line.startswith(as_named_by(command, "data.columns.text: must name a column of "))
     assert line.endswith("there are text, label; choose one with --text-column")
 
 
@@ -148,7 +179,7 @@ def test_a_comparison_refuses_a_reward_model_of_the_wrong_kind_before_sft(refuse
         (["sft", "--dataset", "nobody/nothing", *OUT], "data.source"),
         (["sft", "--model", "nobody/nothing", "--set", "data.limit=50", *OUT], "model.base"),
         (["train-rm", "--model", "nobody/nothing", "--set", "data.limit=400", *OUT], "model"),
-        (["compare", "--dataset", "nobody/nothing", *OUT], "train_rm.data.source"),
+        (["compare", "--dataset", "nobody/nothing", *OUT], "sft.data.source"),
         (["compare", "--set", "sft.model={base: nobody/nothing}", *OUT], "sft.model.base"),
     ],
 )

@@ -40,7 +40,8 @@ SFT = ["sft", "--output", "run"]
         ),
         (
             [*SFT, "--dataset", "reviews of films"],
-            "data.source: must be toy, a file (.jsonl, .jsonl.gz, .csv, .csv.gz, .parquet) or a "
+            "data.source: must be toy, a file (.jsonl, .jsonl.gz, .csv, .csv.gz, .txt, "
+            ".txt.gz, .parquet, .arrow) or a "
             "Hub id, received 'reviews of films'; choose one with --dataset",
         ),
         (

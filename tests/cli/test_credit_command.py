@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.given_prompts import QUESTIONS, write_answers
+
 
 def test_tables_show_every_mode_and_what_was_left_out(abcrl, tiny_runs):
     answer = abcrl(
@@ -20,6 +22,19 @@ def test_tables_show_every_mode_and_what_was_left_out(abcrl, tiny_runs):
     [reason] = (line for line in answer.output.splitlines() if line.startswith("abc-d is left out"))
     assert reason.endswith("name one with --policy")
     assert "4 held-out texts" in answer.output
+
+
+def test_responses_are_credited_behind_their_prompts(abcrl, tiny_runs, tmp_path):
+    source = write_answers(tmp_path / "rows.jsonl")
+    long = write_answers(tmp_path / "held.jsonl", [*QUESTIONS[:6], "Was it long? " * 50])
+    answer = abcrl(
+        *("credit", "--reward-model", tiny_runs.reward_model, "--dataset", source),
+        *("--validation", long, "--modes", "abc,swapped", "--output", "out"),
+    )
+    assert answer.code == 0, answer.errors
+    assert "6 held-out texts of" in answer.output
+    told = " ".join(answer.errors.split())
+    assert "1 of 7 held-out texts left out, as prompt and response are longer than" in told
 
 
 @pytest.mark.parametrize(

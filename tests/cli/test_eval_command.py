@@ -104,7 +104,9 @@ def test_a_model_alone_gets_one_column(abcrl, tiny_runs):
 def test_a_runs_settings_never_reach_the_terminal_as_commands(abcrl, tiny_ppo_runs, tmp_path):
     run = shutil.copytree(tiny_ppo_runs["abc"], tmp_path / "run")
     config = (run / "config.yaml").read_text(encoding="utf-8")
-    hostile = config.replace("template: null", 'template: "[red]\\x1b[2J{response}"')
+    before, found, after = config.rpartition("  template: null\n")  # the reward model's
+    assert found
+    hostile = f'{before}  template: "[red]\\x1b[2J{{response}}"\n{after}'
     (run / "config.yaml").write_text(hostile, encoding="utf-8")
     answer = abcrl("eval", "run", "--samples", 1, "--set", "score.template=null")
     assert answer.code == 0, answer.errors
@@ -138,8 +140,17 @@ def test_other_texts_keep_the_rest_of_what_the_run_says(abcrl, tiny_ppo_runs):
     printed = abcrl("eval", tiny_ppo_runs["abc"], *arguments).output
     printed = " ".join(printed.split())  # YAML folds long paths
     assert f"source: {Path('mine.csv').absolute()}" in printed
-    assert "text_column: review" in printed
+    assert "text: review" in printed
     assert "limit: 300" in printed
+
+
+def test_other_held_out_texts_are_named_at_the_terminal(abcrl, tiny_ppo_runs):
+    for name in ("mine.csv", "held.csv"):
+        Path(name).write_text("text\ngood\nbad\n", encoding="utf-8")
+    arguments = ("--dataset", "mine.csv", "--validation", "held.csv", "--dry-run")
+    printed = " ".join(abcrl("eval", tiny_ppo_runs["abc"], *arguments).output.split())
+    assert f"source: {Path('mine.csv').absolute()}" in printed
+    assert f"validation: {Path('held.csv').absolute()}" in printed
 
 
 def test_the_printed_configuration_is_one_to_start_from(abcrl, tiny_ppo_runs):

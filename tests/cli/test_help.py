@@ -7,7 +7,7 @@ import pytest
 import abcrl as package
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
-COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit", "eval"]
+COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect"]
 FLAGS = {
     "sft": ["--model", "--dataset", "--output", "--epochs", "--seed"],
     "train-rm": ["--model", "--dataset", "--objective", "--output", "--epochs", "--seed"],
@@ -27,6 +27,7 @@ FLAGS = {
     "compare": ["--modes", "--seeds", "--jobs", "--output", "--retry-failed"],
     "credit": ["--reward-model", "--policy", "--dataset", "--modes", "--texts", "--output"],
     "eval": ["--against", "--reward-model", "--reference", "--prompts", "--samples", "--output"],
+    "inspect": ["--split", "--subset", "--validation", "--tokenizer", "--examples"],
 }
 
 # Runs everything that only reads in one process, then looks at what that imported.
@@ -39,8 +40,8 @@ heavy = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "scipy
 calls = [["--help"], ["--version"], ["sft", "--output", "x", "--dry-run"], ["compare", "--dry-run"],
          ["credit", "--reward-model", "a/b", "--dry-run"], ["ppo", "--beta", "1.5"],
          ["eval", "a/b", "--reward-model", "a/b", "--dry-run"],
-         ["sft", "--config", "absent.yaml"]]
-commands = ("sft", "train-rm", "ppo", "compare", "credit", "eval")
+         ["sft", "--config", "absent.yaml"], ["inspect", "--set", "data.limit=20"]]
+commands = ("sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect")
 calls += [[command, "--help"] for command in commands]
 for call in calls:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
@@ -83,7 +84,7 @@ def test_looking_imports_nothing_heavy():
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
     )
     lines = answer.stdout.splitlines()
-    assert len(lines) == 14
+    assert len(lines) == 16
     assert [line for line in lines if not line.endswith(" []")] == []
 
 

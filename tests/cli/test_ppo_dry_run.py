@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from abcrl.config import PpoConfig, load_config, to_yaml
+from tests.given_prompts import QUESTION, write_pairs
 
 
 def test_the_memory_of_the_run_is_told_below_its_configuration(abcrl, tiny_runs, tmp_path):
@@ -17,6 +18,20 @@ def test_the_memory_of_the_run_is_told_below_its_configuration(abcrl, tiny_runs,
     assert not (tmp_path / "run").exists()
     Path("saved.yaml").write_text(answer.output)
     assert load_config(PpoConfig, file=Path("saved.yaml")) == config
+
+
+def test_whole_prompts_are_planned_for_as_long_as_they_may_be(abcrl, tiny_runs, tmp_path):
+    source = write_pairs(tmp_path / "pairs.jsonl")
+    changes = {"data__limit": None, "data__source": str(source), "data__template": QUESTION}
+    peaks = []
+    for longest in (10, 60):
+        config = tiny_runs.ppo(tmp_path / "run", prompt__max_tokens=longest, **changes)
+        Path("c.yaml").write_text(to_yaml(config))
+        answer = abcrl("ppo", "--config", "c.yaml", "--dry-run")
+        assert (answer.code, answer.errors) == (0, "")
+        [peak] = (line for line in answer.output.splitlines() if line.startswith("# peak"))
+        peaks.append(peak)
+    assert peaks[0] != peaks[1]
 
 
 def test_a_model_that_is_not_there_ends_nothing(abcrl):

@@ -183,19 +183,45 @@ def test_stages_must_hold_out_the_same_texts():
     assert other.sft.data.source.endswith("/unlabelled.jsonl")
 
 
+TEMPLATE = "Q: {prompt} A:{response}"
+
+
+def test_stages_must_write_prompts_alike():
+    files = [f"{stage}.data.source=rows.jsonl" for stage in ("sft", "train_rm", "ppo")]
+    templates = [f"{stage}.data.template={TEMPLATE!r}" for stage in ("sft", "train_rm", "ppo")]
+    config = load_config(CompareConfig, assignments=[*files, *templates])
+    assert config.ppo.data.template == TEMPLATE
+    for left_out in range(3):
+        rest = templates[:left_out] + templates[left_out + 1 :]
+        with pytest.raises(
+            InputError, match=r"all stages must write prompts .* None.*make them eq"
+        ):
+            load_config(CompareConfig, assignments=[*files, *rest])
+
+
+def test_ppo_gives_the_reward_model_what_it_was_trained_on():
+    template = f"train_rm.template={TEMPLATE!r}"
+    with pytest.raises(InputError, match=r"what it was trained on; received train_rm\.template 'Q"):
+        load_config(CompareConfig, assignments=[template])
+    both = [template, f"ppo.score.template={TEMPLATE!r}"]
+    assert load_config(CompareConfig, assignments=both).ppo.score.template == TEMPLATE
+
+
 def of_file(tmp_path, text: str, *assignments: str, **data: str | None) -> CompareConfig:
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     return load_config(CompareConfig, file=tmp_path / "c.yaml", assignments=assignments, data=data)
 
 
 def test_one_flag_changes_the_data_of_every_stage(tmp_path):
-    text = "ppo: {data: {source: some/texts, split: test, limit: 50}}"
-    config = of_file(tmp_path, text, source="reviews.csv", text_column="review", label_column=None)
+    text = "ppo: {data: {source: some/texts, split: test, validation: dev, limit: 50}}"
+    given: dict[str, str | None] = {"columns.text": "review", "columns.label": None}
+    config = of_file(tmp_path, text, source="reviews.csv", **given)
     assert config.sft is not None
     assert config.train_rm is not None
     for data in (config.sft.data, config.train_rm.data, config.ppo.data):
         assert data.source.endswith("/reviews.csv")
-        assert (data.text_column, data.label_column, data.split) == ("review", "label", None)
+        assert (data.columns.text, data.columns.label) == ("review", "label")
+        assert (data.split, data.validation) == (None, None)
     assert config.ppo.data.limit == 50
     assert of_file(tmp_path, text, source=None) == of_file(tmp_path, text)
 

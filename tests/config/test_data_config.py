@@ -38,8 +38,8 @@ def test_a_built_in_source_is_one_even_where_a_folder_has_its_name(tmp_path, mon
 @pytest.mark.parametrize(
     "name",
     [
-        "reviews.txt",
-        "absent.txt",
+        "reviews.tsv",
+        "absent.tsv",
         "a/absent.json",
         "./reviews",
         "/tmp",
@@ -51,7 +51,7 @@ def test_a_built_in_source_is_one_even_where_a_folder_has_its_name(tmp_path, mon
 )
 def test_what_is_none_of_these_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "reviews.txt").touch()
+    (tmp_path / "reviews.tsv").touch()
     with pytest.raises(
         InputError, match=r"^data\.source: must be toy, a file \(\.jsonl,"
     ) as refused:
@@ -79,10 +79,64 @@ def test_labels_may_be_words():
     assert data("data.source=a.csv", "data.labels=[neg, pos]").labels == ["neg", "pos"]
 
 
-@pytest.mark.parametrize("key", ["text_column=x", "label_column=x", "labels=[a, b]"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "columns.text=x",
+        "columns.label=x",
+        "labels=[a, b]",
+        "format=text",
+        "template='{prompt}{response}'",
+        "rows.bad=drop",
+        "validation=a.csv",
+    ],
+)
 def test_generated_texts_have_no_columns(key):
-    with pytest.raises(InputError, match=rf"^data: {key.partition('=')[0]} must be left out with"):
+    name = key.partition("=")[0].partition(".")[0]
+    with pytest.raises(InputError, match=rf"^data: {name} must be left out with"):
         data(f"data.{key}")
+
+
+def test_held_out_data_are_a_file_or_a_split_of_the_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = data("data.source=a.csv", "data.validation=folder/b.jsonl")
+    assert config.validation == str(tmp_path / "folder" / "b.jsonl")
+    assert config.validation_file == tmp_path / "folder" / "b.jsonl"
+    config = data("data.source=someone/pairs", "data.validation=test")
+    assert config.validation == "test"
+    assert config.validation_file is None
+    assert data("data.source=someone/pairs", "data.validation=b.txt").validation_file is not None
+    assert data("data.source=a.csv").validation_file is None
+    with pytest.raises(InputError, match=r"^data: validation must be a file \(.*received 'test'"):
+        data("data.source=a.csv", "data.validation=test")
+
+
+def test_of_another_source_another_part_is_held_out(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "data: {source: someone/pairs, validation: test}\nrun: {output: x}\n", encoding="utf-8"
+    )
+    assert load_config(SftConfig, file=file).data.validation == "test"
+    assert load_config(SftConfig, file=file, data={"source": "b/c"}).data.validation is None
+    given = {"source": "b/c", "validation": "dev"}
+    assert load_config(SftConfig, file=file, data=given).data.validation == "dev"
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("data.format=chat", r"data\.format: must be 'auto', 'text', 'response', 'pairs', 'messa"),
+        ("data.columns.body=x", r"data\.columns\.body: unknown key, received 'x'"),
+        ("data.columns.text=''", r"data\.columns\.text: "),
+        ("data.rows.bad=keep", r"data\.rows\.bad: must be 'refuse' or 'drop', received 'keep'"),
+        ("data.rows.min_characters=0", r"data\.rows\.min_characters: "),
+        ("data.rows={min_characters: 9, max_characters: 8}", r"data\.rows: max_characters must be"),
+    ],
+)
+def test_rows_and_columns_are_checked(setting, expected):
+    with pytest.raises(InputError, match=rf"^{expected}") as refused:
+        data("data.source=a.csv", setting)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_path_holds_no_nul():

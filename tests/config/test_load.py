@@ -70,8 +70,8 @@ def test_an_empty_section_in_the_file_can_be_filled_by_set(tmp_path):
 def test_yaml_1_2_leaves_words_alone(tmp_path, word):
     assert read_yaml(write(tmp_path, f"source: {word}\n")) == {"source": word}
     source = "data.source=texts.csv"
-    config = load_config(SftConfig, assignments=[OUTPUT, source, f"data.text_column={word}"])
-    assert config.data.text_column == word
+    config = load_config(SftConfig, assignments=[OUTPUT, source, f"data.columns.text={word}"])
+    assert config.data.columns.text == word
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001"])
@@ -176,7 +176,7 @@ def test_the_saved_configuration_loads_as_an_equal_one(
         {
             "policy": policy,
             "reward_model": "hub/id",
-            "data": {"source": "a.csv", "text_column": column, "limit": limit},
+            "data": {"source": "a.csv", "columns": {"text": column}, "limit": limit},
             "reward": {"mode": mode, "beta": beta},
             "ppo": {"learning_rate": rate, "max_grad_norm": grad_norm},
             "run": {"output": "somewhere", "seed": seed},

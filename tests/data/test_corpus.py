@@ -8,7 +8,7 @@ from abcrl.config import DataConfig, InputError
 from abcrl.data import Corpus, Example, load_corpus
 
 
-def sides(loaded: Corpus) -> dict[str, str]:
+def sides(loaded: Corpus[Example]) -> dict[str, str]:
     """Returns the side that each text is on; one text on both sides is an error."""
     train = {example.text: "train" for example in loaded.train}
     validation = {example.text: "validation" for example in loaded.validation}
@@ -40,7 +40,8 @@ def test_a_text_is_on_the_same_side_whatever_the_limit():
 
 def test_copies_of_a_text_stay_on_one_side(file_of):
     examples = [Example(f"text {number % 40}", number % 2) for number in range(200)]
-    loaded = load_corpus(file_of(*examples, validation_fraction=0.3), labelled=True)
+    config = file_of(*examples, validation_fraction=0.3, rows={"duplicates": "keep"})
+    loaded = load_corpus(config, labelled=True)
     assert len(sides(loaded)) == 40
     assert len(loaded.train) + len(loaded.validation) == 200
     assert sorted(map(repr, [*loaded.train, *loaded.validation])) == sorted(map(repr, examples))
@@ -92,8 +93,8 @@ def test_blank_texts_are_left_out_and_counted(file_of):
     texts = ["", " \n\t", "\u2028", *[f"text {number}" for number in range(50)]]
     loaded = load_corpus(file_of(*map(Example, texts)))
     assert len(loaded.train) + len(loaded.validation) == 50
-    assert loaded.blank == 3
-    with pytest.raises(InputError, match=r"data\.source: must hold .* but blank ones"):
+    assert loaded.left_out["empty text"].count == len(loaded.left_out) == 3
+    with pytest.raises(InputError, match=r"data\.source: must hold .* with none .*\(empty text\)"):
         load_corpus(file_of(Example(" "), Example("")))
 
 

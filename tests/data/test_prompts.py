@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abcrl.config import InputError, PromptConfig
-from abcrl.data import Example, Prompt, PromptPool, PromptSource, require_two_heldout
+from abcrl.data import (
+    Example,
+    GivenPrompts,
+    Prompt,
+    PromptSource,
+    TextBeginnings,
+    count_prompts,
+    require_two_heldout,
+)
+from abcrl.dialogue import PromptText
 
 # Twelve texts of 30 to 41 different characters; ids are the characters' numbers.
 TEXTS = [Example("".join(chr(200 * row + k) for k in range(1, 31 + row))) for row in range(1, 13)]
@@ -32,7 +41,7 @@ def source(
     stream: str = "prompts",
 ) -> PromptSource:
     config = PromptConfig(min_tokens=shortest, max_tokens=longest, min_characters=min_characters)
-    pool = PromptPool(texts, encode_all, config, prefix=prefix)
+    pool = TextBeginnings(texts, encode_all, config, prefix=prefix)
     return PromptSource(pool, seed=seed, stream=stream)
 
 
@@ -128,13 +137,13 @@ def test_texts_of_too_few_tokens_give_no_prompt():
 
     texts = [Example(text) for text in ("one two three", "one two", "\x00", "onetwothree", "")]
     config = PromptConfig(min_tokens=2, max_tokens=3, min_characters=0)
-    pool = PromptPool(texts, words, config)
+    pool = TextBeginnings(texts, words, config)
     assert len(pool) == 2
     assert {prompt.ids[:2] for prompt in PromptSource(pool, seed=0, stream="s").take(0, 20)} == {
         (3, 3)
     }
     with pytest.raises(InputError, match=r"^prompt.min_tokens: some text must have at least 4"):
-        PromptPool(texts, words, config.replace(min_tokens=4, max_tokens=4))
+        TextBeginnings(texts, words, config.replace(min_tokens=4, max_tokens=4))
 
 
 def test_long_texts_are_not_encoded_before_they_are_drawn():
@@ -146,7 +155,41 @@ def test_long_texts_are_not_encoded_before_they_are_drawn():
 
     texts = [Example("short text"), *(Example(f"{number}" + "x" * 300) for number in range(50))]
     config = PromptConfig(min_tokens=2, max_tokens=3, min_characters=0)
-    pool = PromptPool(texts, counting, config)
+    pool = TextBeginnings(texts, counting, config)
     assert asked == ["short text"]
     PromptSource(pool, seed=0, stream="s").take(0, 5)
     assert len(asked) == 6
+
+
+ASKED = [Example("yes", prompt=PromptText("a" * length)) for length in (1, 3, 5, 3, 9)]
+
+
+def write(prompts: list[PromptText]) -> list[list[int]]:
+    return [[7, *encode(prompt.text or "")] for prompt in prompts]
+
+
+def test_given_prompts_come_whole_and_each_once():
+    pool = GivenPrompts(ASKED, write, PromptConfig(max_tokens=6))
+    assert (len(pool), pool.left_out) == (3, 1)  # the one of 10 ids with what stands around it
+    prompts = PromptSource(pool, seed=0, stream="prompts").take(0, 6)
+    assert sorted(len(prompt.ids) for prompt in prompts) == [2, 2, 4, 4, 6, 6]
+    assert all(prompt.said is not None for prompt in prompts)
+    assert {prompt.ids[0] for prompt in prompts} == {7}
+    assert [prompt.index for prompt in prompts] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_prompt_without_tokens_is_left_out():
+    pool = GivenPrompts(ASKED, lambda prompts: [[]] + [[1]] * (len(prompts) - 1), PromptConfig())
+    assert (len(pool), pool.left_out) == (3, 1)
+
+
+def test_no_given_prompt_short_enough_is_refused():
+    with pytest.raises(
+        InputError, match=r"^prompt\.max_tokens: some prompt .* none of 4 has; raise"
+    ):
+        GivenPrompts(ASKED, write, PromptConfig(min_tokens=1, max_tokens=1))
+
+
+def test_prompts_are_counted_without_a_tokenizer():
+    assert count_prompts(ASKED, PromptConfig()) == 4
+    assert count_prompts(TEXTS, PromptConfig(min_characters=35)) == 7

@@ -159,8 +159,12 @@ def test_answers_that_nobody_has_judged_are_refused(script):
 def test_rows_of_other_data_are_refused_by_file_and_line(load_script, tmp_path):
     file = tmp_path / "other.jsonl"
     file.write_text(json.dumps(ROWS[0]) + "\n" + json.dumps({"text": "good"}) + "\n")
+    read_rows = load_script("qa-feedback", "answers").read_rows
     with pytest.raises(InputError, match=r"other.jsonl:2: must have the field question"):
-        load_script("qa-feedback", "answers").read_rows(file)
+        read_rows(file)
+    file.write_text(json.dumps(ROWS[0]) + "\nno JSON\n")
+    with pytest.raises(InputError, match=r"other.jsonl:2: must be a JSON object on one line"):
+        read_rows(file)
 
 
 def test_no_question_is_both_trained_on_and_held_out(load_script, tmp_path, capsys):

@@ -11,7 +11,13 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from abcrl.config import InputError, LoraConfig
-from abcrl.models import adapters_off, add_adapters, merged_weights, response_logits
+from abcrl.models import (
+    adapters_off,
+    add_adapters,
+    merge_adapters,
+    merged_weights,
+    response_logits,
+)
 
 BuildModel = Callable[..., PreTrainedModel]
 
@@ -101,7 +107,7 @@ def test_a_target_that_names_no_linear_layer_is_refused_with_those_that_do(
     with pytest.raises(InputError) as caught:
         add_adapters(model, LoraConfig(target_modules=["q_proj", target]), seed=1)
     assert str(caught.value) == (
-        "networks.lora.target_modules: must name linear layers of the policy (q_proj, k_proj, "
+        "networks.lora.target_modules: must name linear layers of the model (q_proj, k_proj, "
         f"v_proj, o_proj, gate_proj, up_proj, down_proj), received {target!r}; choose some of "
         "these, or leave it out for all"
     )
@@ -143,3 +149,45 @@ def test_merged_weights_load_as_an_ordinary_model_that_computes_the_same(
     assert not report["unexpected_keys"]
     assert_close(logits_of(loaded.eval()), expected, atol=1e-4, rtol=0)
     assert torch.equal(logits_of(model), expected)  # and the model keeps its adapters
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_head_is_trained_whole_beside_adapters(tiny_classifier: BuildModel, architecture):
+    model = tiny_classifier(architecture)
+    add_adapters(model, LORA, seed=1, whole=["score"])
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert [name for name in trained if ".lora_" not in name] == ["score.weight"]
+    assert not any("score" in name and "lora_" in name for name in trained)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_merged_model_is_an_ordinary_one(tiny_causal_lm: BuildModel, architecture):
+    model = tiny_causal_lm(architecture)
+    names = set(model.state_dict())
+    adapters = add_adapters(model, LORA, seed=1)
+    train_a_little(model)
+    expected, weights = logits_of(model), merged_weights(model)
+    assert merge_adapters(model, adapters) is model
+    assert set(model.state_dict()) == names
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert_close(logits_of(model), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_what_was_learnt_moves_into_the_model_loaded_again(
+    tiny_classifier: BuildModel, architecture
+):
+    """As of a model in 4 bits, whose layers are [outputs, inputs] whatever they were made of."""
+    model, again = tiny_classifier(architecture), tiny_classifier(architecture)
+    adapters = add_adapters(model, LORA, seed=1, whole=["score"])
+    train_a_little(model)
+    with torch.no_grad():
+        model.get_parameter("score.weight").add_(1.0)
+    ids = torch.randint(2, 64, (1, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        for _, layer in model.named_modules():  # quantised Conv1D layers are linear ones
+            if getattr(layer, "fan_in_fan_out", False):
+                layer.fan_in_fan_out = False
+        assert merge_adapters(model, adapters, again) is again
+        assert_close(again(input_ids=ids).logits, expected, atol=1e-4, rtol=0)

@@ -64,7 +64,7 @@ def test_the_policy_starts_alike_whatever_its_value_function_is(tiny_runs: Any, 
         ({"networks__precision": "bf16"}, "networks.precision: must be float32 on this device"),
         (
             {"networks__lora": {"target_modules": ["q_proj"]}},
-            "networks.lora.target_modules: must name linear layers of the policy (c_attn, c_proj, "
+            "networks.lora.target_modules: must name linear layers of the model (c_attn, c_proj, "
             "c_fc), received 'q_proj'",
         ),
         (

@@ -75,7 +75,7 @@ def _run(yaml: str, place: str = "", number: int = 1, seconds: float = 0.0) -> N
     """
     config = _read(yaml)
     where = place.removeprefix("stop ")
-    die = _at(number, stop_yourself if place.startswith("stop ") else kill_yourself)
+    die = nth_time(number, stop_yourself if place.startswith("stop ") else kill_yourself)
     if where:
         PLACES[where](die)
     if seconds:
@@ -94,7 +94,7 @@ def _read(yaml: str) -> PpoConfig:
         file.unlink()
 
 
-def _at(number: int, end: Callable[[], None]) -> Callable[[], None]:
+def nth_time(number: int, end: Callable[[], None]) -> Callable[[], None]:
     times = iter(range(1, 10_000))
 
     def die() -> None:
@@ -104,7 +104,7 @@ def _at(number: int, end: Callable[[], None]) -> Callable[[], None]:
     return die
 
 
-def _before(owner: Any, name: str, die: Callable[[], None]) -> None:
+def before(owner: Any, name: str, die: Callable[[], None]) -> None:
     original = getattr(owner, name)
 
     def dying(*args: Any, **kwargs: Any) -> Any:
@@ -114,7 +114,7 @@ def _before(owner: Any, name: str, die: Callable[[], None]) -> None:
     setattr(owner, name, dying)
 
 
-def _in_half_a_row(stream: str, die: Callable[[], None]) -> None:
+def in_half_a_row(stream: str, die: Callable[[], None]) -> None:
     append = RunFolder.append
 
     def dying(self: RunFolder, name: str, rows: Any) -> None:
@@ -144,7 +144,7 @@ def _in_half_the_tensors(die: Callable[[], None]) -> None:
     safetensors.torch.save_file = dying  # type: ignore[assignment]
 
 
-def _around_the_rename(prefix: str, die: Callable[[], None], *, after: bool) -> None:
+def around_the_rename(prefix: str, die: Callable[[], None], *, after: bool) -> None:
     rename = Path.rename
 
     def dying(self: Path, target: Path) -> Path:
@@ -173,15 +173,15 @@ def _in_a_removal(die: Callable[[], None]) -> None:
 
 
 PLACES: dict[str, Callable[[Callable[[], None]], None]] = {
-    "rollout": lambda die: _before(rollout, "gather_evidence", die),
-    "update": lambda die: _before(accelerate.Accelerator, "backward", die),
-    "evaluation": lambda die: _before(evaluation, "summarise_responses", die),
-    "half a row of metrics": lambda die: _in_half_a_row("metrics", die),
-    "half a row of samples": lambda die: _in_half_a_row("samples", die),
+    "rollout": lambda die: before(rollout, "gather_evidence", die),
+    "update": lambda die: before(accelerate.Accelerator, "backward", die),
+    "evaluation": lambda die: before(evaluation, "summarise_responses", die),
+    "half a row of metrics": lambda die: in_half_a_row("metrics", die),
+    "half a row of samples": lambda die: in_half_a_row("samples", die),
     "half the tensors": _in_half_the_tensors,
-    "before the rename": lambda die: _around_the_rename("step-", die, after=False),
-    "between rename and cleanup": lambda die: _around_the_rename("step-", die, after=True),
+    "before the rename": lambda die: around_the_rename("step-", die, after=False),
+    "between rename and cleanup": lambda die: around_the_rename("step-", die, after=True),
     "cleanup": _in_a_removal,
-    "final": lambda die: _before(ppo_stage, "save_policy", die),
-    "after final": lambda die: _around_the_rename("final", die, after=True),
+    "final": lambda die: before(ppo_stage, "save_policy", die),
+    "after final": lambda die: around_the_rename("final", die, after=True),
 }

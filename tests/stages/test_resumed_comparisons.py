@@ -8,11 +8,14 @@ import pytest
 from abcrl.config import CompareConfig, InputError
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import plan_cells
+from abcrl.stages.plan import plan_cells, shared_stages
 from abcrl.stages.ppo import run_ppo
+from abcrl.stages.sft import run_sft
+from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import newest_checkpoint, read_status
-from tests.stages.comparisons import Listening, cells, on, stamps
+from tests.stages.comparisons import Listening, cells, configure, on, stamps
 from tests.stages.resuming import assert_same_end
+from tests.stages.stopped_runs import Stopping
 
 pytestmark = pytest.mark.usefixtures("new_fork_server")
 
@@ -110,3 +113,31 @@ def test_how_often_checkpoints_are_written_is_no_other_setting(tiny_runs, finish
     before = stamps(folder)
     run_compare(on(tiny_runs, folder, seeds=[0], ppo__checkpoint__interval=1), SilentReporter())
     assert stamps(folder) == before
+
+
+def test_shared_runs_that_were_cut_off_go_on_from_their_checkpoints(tmp_path):
+    """One comparison is cut off in SFT, then in the reward model; another is not."""
+    options = {"seeds": [0], "ppo__steps": 1}
+    config = configure(tmp_path / "cut-off", **options)
+    sft, reward_model = shared_stages(config)
+    assert sft is not None
+    assert reward_model is not None
+    with pytest.raises(KeyboardInterrupt):
+        run_sft(sft, Stopping(2))
+    run_sft(sft, SilentReporter(), resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_train_rm(reward_model, Stopping(3))
+    reporter = Listening()
+    run_compare(config, reporter)
+    assert reporter.messages[:2] == [
+        "sft: finished before",
+        "reward-model: unfinished (interrupted), goes on from step-000003 if it can",
+    ]
+    log = (tmp_path / "cut-off" / "logs" / "reward-model.txt").read_text()
+    assert "resumed from step 3" in log
+    run_compare(configure(tmp_path / "whole", **options), SilentReporter())
+    for name in ("sft", "reward-model"):
+        for file in ("metrics.jsonl", "final/model.safetensors"):
+            first, second = (tmp_path / folder / name / file for folder in ("cut-off", "whole"))
+            assert first.read_bytes() == second.read_bytes(), (name, file)
+    assert newest_checkpoint(tmp_path / "cut-off" / "reward-model") is None

@@ -16,7 +16,7 @@ from abcrl.models import load_tokenizer
 from abcrl.reporter import SilentReporter
 from abcrl.stages.reward_model_quality import fit_bag_of_words
 from abcrl.stages.sft import run_sft
-from abcrl.stages.supervised import ReadableTexts
+from abcrl.stages.texts import readable_texts
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
 
@@ -122,7 +122,8 @@ def test_naive_bayes_learns_from_the_training_texts_as_far_as_they_are_read(tiny
         Example("Good. " + "And so on, " * 4 + "splendid.", 1),
         Example("Bad <|endoftext|> " + "and so on, " * 30 + "awful.", 0),
     ]
-    texts = ReadableTexts(examples, tiny_tokenizer, 80)
+    readable = readable_texts(examples, tiny_tokenizer, 80)
+    texts = [readable[0].ids, readable[1].ids]
     eos = tiny_tokenizer.eos_token_id
     assert [ids[-1] == eos for ids in texts] == [True, False]
 
@@ -181,4 +182,10 @@ def test_texts_are_called_complete_where_all_of_them_fit(tiny_runs, tmp_path):
     )
     lines = train_and_print(config, tmp_path)
     assert lines[1].endswith(") on complete texts")
-    assert "eval/cut_to" not in read_rows(tmp_path / "run", "metrics")[-1]
+    last = read_rows(tmp_path / "run", "metrics")[-1]
+    assert "eval/cut_to" not in last
+    # Cut to one length, texts have nothing that their score could follow; these do.
+    assert lines[7] == (
+        f"correlation of score and length {last['eval/length_pearson']:+.2f} (of their ranks "
+        f"{last['eval/length_spearman']:+.2f})"
+    )

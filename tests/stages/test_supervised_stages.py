@@ -26,10 +26,9 @@ from abcrl.config import (
 from abcrl.data import Example, load_corpus
 from abcrl.models import RewardModel, encode_plain
 from abcrl.reporter import SilentReporter
-from abcrl.stages import sft as sft_stage
-from abcrl.stages import train_rm as train_rm_stage
-from abcrl.stages.sft import run_sft
-from abcrl.stages.supervised import Features, ReadableTexts, TextDataset, pad_right
+from abcrl.stages.sft import heldout_loss, run_sft
+from abcrl.stages.sft_batches import collate, features
+from abcrl.stages.texts import Features, TextDataset, readable_texts
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_reason, read_rows, read_status
 
@@ -45,17 +44,8 @@ def sft_rows(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[Features]:
     """What SFT trains on."""
-    rows = TextDataset(ReadableTexts(examples, tokenizer, max_length), sft_stage._features)
-    return [rows[index] for index in range(len(rows))]
-
-
-def reward_model_rows(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: TrainRmConfig
-) -> list[Features]:
-    """What the reward model is trained on."""
-    texts = ReadableTexts(examples, tokenizer, config.training.max_length)
-    rows = TextDataset(texts, partial(train_rm_stage._features, examples, config))
-    return [rows[index] for index in range(len(rows))]
+    texts = readable_texts(examples, tokenizer, max_length)
+    return [features(texts, loss="response", index=index) for index in range(len(texts))]
 
 
 def test_sft_ends_complete_texts_in_eos_and_cut_ones_without(tiny_tokenizer):
@@ -72,56 +62,9 @@ def test_sft_ends_complete_texts_in_eos_and_cut_ones_without(tiny_tokenizer):
     assert 0 < cut < len(rows)
 
 
-def test_the_reward_model_also_sees_texts_cut_to_the_lengths_of_ppo(tiny_runs, tiny_tokenizer):
-    many = EXAMPLES * 20
-    config = tiny_runs.train_rm(
-        Path("unused"), truncation__min_tokens=9, truncation__max_tokens=13, truncation__share=0.4
-    )
-    rows = reward_model_rows(many, tiny_tokenizer, config)
-    full = lengths(many, tiny_tokenizer)
-    assert min(full) >= 13
-    cut = [
-        len(row["input_ids"])
-        for row, length in zip(rows, full, strict=True)
-        if len(row["input_ids"]) < min(length, 80)
-    ]
-    assert set(cut) == set(range(9, 14))
-    assert 0.35 < len(cut) / len(rows) < 0.45
-    eos = tiny_tokenizer.eos_token_id
-    for row, length, example in zip(rows, full, many, strict=True):
-        assert (row["input_ids"][-1] == eos) == (len(row["input_ids"]) == length)
-        assert row["label"] == example.label
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 40)])
-def test_the_share_of_cut_texts_is_kept(tiny_runs, tiny_tokenizer, share, expected):
-    config = tiny_runs.train_rm(Path("unused"), truncation__share=share, training__max_length=96)
-    rows = reward_model_rows(EXAMPLES, tiny_tokenizer, config)
-    whole = [min(length, 96) for length in lengths(EXAMPLES, tiny_tokenizer)]
-    shorter = [len(row["input_ids"]) < n for row, n in zip(rows, whole, strict=True)]
-    limits = [n for n in whole if n <= 22]
-    assert expected - len(limits) <= sum(shorter) <= expected
-
-
-def test_padding_is_masked_and_carries_no_loss():
-    rows = [{"input_ids": [5, 6, 7]}, {"input_ids": [8]}]
-    batch = sft_stage._collate(rows, pad_token_id=1)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 1, 1]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["labels"].tolist() == [[5, 6, 7], [8, -100, -100]]
-
-
-def test_a_pad_token_inside_a_text_is_learned_like_any_other():
-    batch = sft_stage._collate([{"input_ids": [5, 1, 7]}], pad_token_id=1)
-    assert batch["labels"].tolist() == [[5, 1, 7]]
-    assert "labels" not in pad_right([{"input_ids": [5]}], pad_token_id=1)
-
-
 def test_heldout_loss_is_a_mean_over_tokens_not_over_batches(tiny_causal_lm):
     model = tiny_causal_lm()
-    rows = [{"input_ids": list(range(2, 2 + 3 + row % 5))} for row in range(130)]
-
-    collate = partial(sft_stage._collate, pad_token_id=1)
+    rows = [{"input_ids": list(range(2, 2 + 3 + row % 5)), "start": 0} for row in range(130)]
     losses = []
     for row in rows:
         ids = torch.tensor([row["input_ids"]])
@@ -129,7 +72,8 @@ def test_heldout_loss_is_a_mean_over_tokens_not_over_batches(tiny_causal_lm):
             logprobs = model(input_ids=ids).logits.log_softmax(-1)[0, :-1]
         losses.append(-logprobs.gather(1, ids[0, 1:, None]).flatten())
     expected = float(torch.cat(losses).mean())
-    measured = sft_stage.heldout_loss(model, rows, collate, batch_size=2)
+    dataset = TextDataset(rows, rows.__getitem__)
+    measured = heldout_loss(model, dataset, partial(collate, pad_token_id=1), batch_size=2)
     assert measured == pytest.approx(expected, rel=1e-5)
 
 
@@ -206,7 +150,7 @@ def test_a_run_folder_says_how_it_ended_and_on_what_it_ran(tiny_runs):
         assert read_status(folder) == "finished"
         environment = json.loads((folder / "environment.json").read_text())
         # Generated texts have their labels whoever reads them.
-        assert environment["fingerprints"].keys() == {"texts", "labels"}
+        assert environment["fingerprints"].keys() == {"texts", "labels", "model"}
         assert environment["device"]
         assert [row["step"] for row in read_rows(folder, "timings")] == [5, 10, 15]
 

@@ -13,6 +13,7 @@ from abcrl.config import InputError, RunFailedError
 from abcrl.storage import (
     Checkpoint,
     discard_checkpoints,
+    drafting,
     newest_checkpoint,
     read_checkpoint,
     write_checkpoint,
@@ -128,9 +129,7 @@ def test_a_damaged_one_is_passed_over_aloud(run, name, damage):
     assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
 
 
-@pytest.mark.parametrize(
-    "key", ["step", "state", "streams", "digests", "config", "tensors.safetensors"]
-)
+@pytest.mark.parametrize("key", ["step", "state", "streams", "digests", "config", "files"])
 def test_no_value_can_be_changed_unseen(run, key):
     file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
     content = json.loads(file.read_text())
@@ -217,13 +216,13 @@ def test_one_that_the_disk_does_not_take_fails_the_run_and_leaves_nothing(run, c
 
 
 def test_one_of_another_format_is_refused_not_passed_over(run, monkeypatch):
-    monkeypatch.setattr(module, "FORMAT", 3)
+    monkeypatch.setattr(module, "FORMAT", 4)
     place = write_checkpoint(run, checkpoint(), keep_last=1)
     monkeypatch.undo()
     with pytest.raises(InputError) as caught:
         read_checkpoint(run, no_telling)
     assert str(caught.value) == (
-        f"run.output: the checkpoint must be of format 2, received {place} of format 3; go on "
+        f"run.output: the checkpoint must be of format 3, received {place} of format 4; go on "
         f"with the version of abcrl that wrote it"
     )
 
@@ -264,3 +263,61 @@ def test_it_is_on_the_disk_before_it_has_its_name(run, monkeypatch):
     assert events[0] == "sync metrics"
     assert {"sync tensors", "sync checkpoint", "sync step-000040"} <= {*events[:renamed]}
     assert events[renamed + 1 :] == ["sync checkpoints", f"sync {run.name.partition('.')[0]}"]
+
+
+FILES = {"model.safetensors": b"weights", "optimizer.pt": b"memory"}
+
+
+def saved_elsewhere(run: Path, step: int = 40) -> Checkpoint:
+    """A checkpoint of files that another library has saved."""
+    folder = run / f"draft-{step}"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return checkpoint(step, tensors={}, folder=folder)
+
+
+def test_files_of_another_library_move_into_it(run):
+    written = saved_elsewhere(run)
+    place = write_checkpoint(run, written, keep_last=1)
+    read = read_checkpoint(run, no_telling)
+    assert read is not None
+    assert read.folder == place
+    assert read.tensors == {}
+    assert read.state == written.state
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["checkpoint.json", "model.safetensors", "optimizer.pt"]
+    assert all((place / name).read_bytes() == content for name, content in FILES.items())
+    assert written.folder is not None
+    assert list(written.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
+@pytest.mark.parametrize("name", [*FILES, "checkpoint.json"])
+def test_damage_to_any_file_is_seen(run, name, damage):
+    write_checkpoint(run, saved_elsewhere(run, 20), keep_last=3)
+    damage(write_checkpoint(run, saved_elsewhere(run, 40), keep_last=3) / name)
+    said: list[str] = []
+    found = read_checkpoint(run, said.append)
+    assert found is not None
+    assert found.step == 20
+    [line] = said
+    assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
+
+
+def test_a_draft_is_gone_after_its_block_and_no_checkpoint_before(run):
+    with drafting(run) as place:
+        (place / "half").write_text("half")
+        assert newest_checkpoint(run) is None
+    assert not (run / "checkpoints").exists()
+    write_checkpoint(run, checkpoint(), keep_last=1)
+    with pytest.raises(ValueError, match="stop"), drafting(run):
+        raise ValueError("stop")
+    assert names(run) == ["step-000040"]
+
+
+def test_a_draft_that_a_kill_left_is_swept_away(run):
+    write_checkpoint(run, checkpoint(), keep_last=1)
+    (run / "checkpoints" / ".training.1234.tmp" / "checkpoint-50").mkdir(parents=True)
+    discard_checkpoints(run, after=40)
+    assert names(run) == ["step-000040"]

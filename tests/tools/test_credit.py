@@ -172,7 +172,7 @@ def test_texts_that_the_tokenizer_has_no_token_for_are_left_out():
     examples = [Example("The plot"), Example("\u200d"), Example("was good"), Example("\x01\x02")]
     texts = read_texts(examples, tokenizer, 64)
     assert [example.text for example in texts.examples] == ["The plot", "was good"]
-    assert all(len(ids) >= 3 for ids in texts.ids)
+    assert all(len(row.ids) >= 3 for row in texts.rows)
     with pytest.raises(InputError, match=r"data\.source: .* received 1 of 3"):
         read_texts(examples[1:], tokenizer, 64)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.config import EvalConfig, InputError, load_config
+from abcrl.config import EvalConfig, InputError, PpoConfig, load_config
 from abcrl.storage import read_fingerprints
 from abcrl.tools.evaluated_runs import differences, find_run, settings_of
 from tests.conftest import TinyRuns
@@ -53,7 +53,14 @@ def test_a_model_is_no_run(tiny_runs: TinyRuns, run: Path):
 
 def test_another_source_has_columns_of_its_own(run: Path):
     defaults, _ = settings_of(str(run), None, other_source=True)
-    assert defaults["data"] == {"limit": 300, "validation_fraction": 0.05, "seed": 0}
+    saved = load_config(PpoConfig, file=run / "config.yaml").data
+    assert defaults["data"] == {
+        "template": None,
+        "rows": saved.rows.model_dump(),
+        "limit": 300,
+        "validation_fraction": 0.05,
+        "seed": 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ the plot (plot.py). What the words add up to is written out in gold.py.
 """
 
 from .gold import causal_spans, gold_score
-from .grammar import DEFAULT_COUNT, LABEL_SHARPNESS, Review, generate_reviews
+from .grammar import DEFAULT_COUNT, LABEL_SHARPNESS, Review, generate_pairs, generate_reviews
 
 __all__ = [
     "DEFAULT_COUNT",
     "LABEL_SHARPNESS",
     "Review",
     "causal_spans",
+    "generate_pairs",
     "generate_reviews",
     "gold_score",
 ]

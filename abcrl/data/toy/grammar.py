@@ -1,7 +1,10 @@
 """Whole reviews: what is told, what is judged, in which order, and the label that follows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count as count_from
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -51,22 +54,39 @@ def generate_reviews(count: int, *, seed: int) -> list[Review]:
     """
     if count < 0:
         raise ValueError(f"count: must be 0 or more, received {count}; give the number of reviews")
-    reviews: list[Review] = []
+    return [review for review, _ in islice(_reviews(seed), count)]
+
+
+def generate_pairs(count: int, *, seed: int) -> Iterator[tuple[str, str]]:
+    """Yields `count` pairs of consecutive reviews, the one with the higher gold score first.
+
+    Reviews whose gold scores are equal make no pair. No review is in two pairs.
+    """
+    reviews = _reviews(seed)
+    while count > 0:
+        (first, gold), (second, other) = next(reviews), next(reviews)
+        if gold != other:
+            count -= 1
+            yield (first.text, second.text) if gold > other else (second.text, first.text)
+
+
+def _reviews(seed: int) -> Iterator[tuple[Review, float]]:
+    """Yields distinct reviews without end, each with its gold score."""
     seen: set[str] = set()
-    for index in range(count):
+    for index in count_from(0):
         attempt = 0
-        while (review := _draw_review(seed, index, attempt)).text in seen:
+        while (drawn := _draw_review(seed, index, attempt))[0].text in seen:
             attempt += 1
-        seen.add(review.text)
-        reviews.append(review)
-    return reviews
+        seen.add(drawn[0].text)
+        yield drawn
 
 
-def _draw_review(seed: int, index: int, attempt: int) -> Review:
+def _draw_review(seed: int, index: int, attempt: int) -> tuple[Review, float]:
     rng = Random(stream_seed(seed, "toy-review", index, attempt))
     text = _write_text(rng)
-    positive = 1.0 / (1.0 + math.exp(-LABEL_SHARPNESS * gold_score(text)))
-    return Review(text, int(rng.random() < positive))
+    gold = gold_score(text)
+    positive = 1.0 / (1.0 + math.exp(-LABEL_SHARPNESS * gold))
+    return Review(text, int(rng.random() < positive)), gold
 
 
 def _write_text(rng: Random) -> str:

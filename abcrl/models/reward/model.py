@@ -72,6 +72,11 @@ class RewardModel:
         self._heads = None if heads is None else tuple(heads)
         self.model = model.eval()
 
+    @property
+    def offset(self) -> float:
+        """What is subtracted from every score; see `ScoreHead`."""
+        return self._head.offset
+
     def to(self, device: torch.device) -> "RewardModel":
         """Moves the network to a device, head included, and returns itself."""
         nn.Module.to(self.model, device)
@@ -106,10 +111,10 @@ class RewardModel:
             with capture_attention(
                 self.model, scored[:, None], layer=self._layer, heads=self._heads
             ) as capture:
-                hidden = self._hidden(input_ids, attention_mask)
+                hidden = _hidden_states(self.model, input_ids, attention_mask)
             attention = capture.result()[:, 0]
         else:
-            hidden = self._hidden(input_ids, attention_mask)
+            hidden = _hidden_states(self.model, input_ids, attention_mask)
         if with_prefixes:
             prefix_scores = self._head(hidden).masked_fill(~attention_mask, 0.0)
         rows = torch.arange(len(scored), device=scored.device)
@@ -166,13 +171,37 @@ class RewardModel:
                 f"decoder as reward model"
             )
 
-    def _hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Float[Tensor, "B T d"]:
-        # The backbone without the classifier's own forward, which would look for the scored
-        # position by padding id.
-        hidden: Tensor = self.model.base_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask.long(),
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-        ).last_hidden_state
-        return hidden
+
+def read_scores(
+    model: PreTrainedModel,
+    input_ids: Int[Tensor, "B T"],
+    attention_mask: Bool[Tensor, "B T"],
+    *,
+    positive_label: str | int | None = None,
+) -> Float[Tensor, " B"]:
+    """Returns what `RewardModel.score` gives, with its gradient and in the mode the model is in.
+
+    Args:
+        model: See `RewardModel`.
+        input_ids: Token ids, padded on any side.
+        attention_mask: True where a token is real.
+        positive_label: See `RewardModel`.
+    """
+    scored = last_positions(attention_mask)
+    hidden = _hidden_states(model, input_ids, attention_mask)
+    rows = torch.arange(len(scored), device=scored.device)
+    return head_of(model, positive_label)(hidden[rows, scored])
+
+
+def _hidden_states(
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
+) -> Float[Tensor, "B T d"]:
+    # The backbone without the classifier's own forward, which would look for the scored position by
+    # padding id.
+    hidden: Tensor = model.base_model(
+        input_ids=input_ids,
+        attention_mask=attention_mask.long(),
+        position_ids=position_ids(attention_mask),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden

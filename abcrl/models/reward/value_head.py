@@ -30,6 +30,8 @@ _HEAD = re.compile(r"(?:^|\.)v_head\.")
 _OLD_BUFFERS = re.compile(
     r"(^|\.)(\w*(attn|attention)\.(masked_)?bias|embed_positions|position_ids|inv_freq)$"
 )
+# A language model's own head in gpt_neox's files, whose class has another name for it.
+_OTHER_HEAD = "embed_out"
 
 
 def load_value_head_model(place: str, weights_file: Path) -> PreTrainedModel:
@@ -160,7 +162,7 @@ def _require_complete(report: Mapping[str, Any], language_model_head: str) -> No
     if report["mismatched_keys"]:
         name, shape, wanted = min(report["mismatched_keys"])
         raise ValueError(f"the weight {name} has shape {list(shape)} instead of {list(wanted)}")
-    left_out = re.compile(rf"(^|\.){re.escape(language_model_head)}\.")
+    left_out = re.compile(rf"(^|\.)({re.escape(language_model_head)}|{_OTHER_HEAD})\.")
     unexpected = [
         name
         for name in sorted(report["unexpected_keys"])

@@ -15,10 +15,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from abcrl.config import InputError
+from abcrl.dialogue import PromptText
 
 from .byte_spans import DecodedResponse, decode_response, decode_text, own_bytes
 from .reward_text import Render, RewardText, Span, byte_spans_of, continue_prompt, encode_text
-from .tokenizers import bos_prefix
+from .tokenizers import bos_prefix, encode_plain
 
 _NOWHERE: Final[Span] = (-1, -1)
 """The span of BOS and EOS that are put around a text: not in it."""
@@ -39,6 +40,21 @@ class RewardTokens(NamedTuple):
     eos: int | None
 
 
+class PromptedResponse(NamedTuple):
+    """One response on its way to a reward model.
+
+    Attributes:
+        prompt_ids: What it answers, without padding.
+        response_ids: As generated, without padding.
+        said: What the prompt was written from, for the reward model's template; None: the text of
+            `prompt_ids`.
+    """
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    said: PromptText | None = None
+
+
 class RewardInputs(NamedTuple):
     """A batch for the reward model, right-padded, and what its tokens share with the responses."""
 
@@ -50,7 +66,7 @@ class RewardInputs(NamedTuple):
 def read_responses(
     policy_tokenizer: PreTrainedTokenizerBase,
     reward_tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[tuple[list[int], list[int]]],
+    rows: Sequence[PromptedResponse],
     *,
     width: int,
     render: Render = continue_prompt,
@@ -60,7 +76,7 @@ def read_responses(
     Args:
         policy_tokenizer: Of the ids.
         reward_tokenizer: The reward model's.
-        rows: Prompt ids and response ids, without padding.
+        rows: The responses.
         width: R, columns of the response window; response tokens stand in the first ones.
         render: How the reward model wants prompt and response.
 
@@ -69,9 +85,9 @@ def read_responses(
             response where it says.
     """
     pairs = []
-    for prompt_ids, response_ids in rows:
+    for prompt_ids, response_ids, said in rows:
         response = decode_response(policy_tokenizer, prompt_ids, response_ids)
-        text = render(response.prompt, response.text)
+        text = render(response.prompt if said is None else said, response.text)
         tokens = read_response(reward_tokenizer, text, response)
         pairs.append((tokens.ids, byte_overlap(response, tokens)))
     return _as_batch(pairs, width)
@@ -80,7 +96,7 @@ def read_responses(
 def splice_responses(
     policy_tokenizer: PreTrainedTokenizerBase,
     reward_tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[tuple[list[int], list[int]]],
+    rows: Sequence[PromptedResponse],
     *,
     width: int,
     render: Render,
@@ -94,14 +110,15 @@ def splice_responses(
     Args:
         policy_tokenizer: Of the ids.
         reward_tokenizer: The reward model's, in which the policy's ids mean the same.
-        rows: Prompt ids and response ids, without padding.
+        rows: The responses.
         width: R, columns of the response window; response tokens stand in the first ones.
         render: How the reward model wants prompt and response.
     """
     pairs = []
-    for prompt_ids, response_ids in rows:
-        # What stands around a response does not depend on it.
-        around = render(decode_text(policy_tokenizer, prompt_ids), "")
+    for prompt_ids, response_ids, said in rows:
+        prompt = decode_text(policy_tokenizer, prompt_ids) if said is None else said
+        # What stands around a response depends on whether it begins with white space, no more.
+        around = render(prompt, first_blank(policy_tokenizer, response_ids))
         ended = response_ids[-1:] == [policy_tokenizer.eos_token_id]
         ids, places = splice_response(reward_tokenizer, around, response_ids, ended=ended)
         overlap = torch.zeros(len(ids), len(response_ids))
@@ -169,6 +186,13 @@ def splice_response(
             after.insert(written[0], response_ids[-1])
         places.append(len(before) + len(body) + written[0])
     return [*before, *body, *after], places
+
+
+def first_blank(tokenizer: PreTrainedTokenizerBase, response_ids: list[int]) -> str:
+    """Returns the letter of white space that a response begins with behind words; "" if none."""
+    # Behind a letter: at the beginning of a text some tokenizers leave it out.
+    first = decode_response(tokenizer, encode_plain(tokenizer, "x"), response_ids).text[:1]
+    return first if first.isspace() else ""
 
 
 def byte_overlap(response: DecodedResponse, tokens: RewardTokens) -> Float32[Tensor, "S R"]:

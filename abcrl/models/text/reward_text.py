@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, cycle, pairwise
+from itertools import accumulate, chain, cycle, pairwise
 
 from transformers import PreTrainedTokenizerBase
+
+from abcrl.dialogue import PromptText
 
 from .tokenizers import without_special
 
@@ -24,21 +26,21 @@ class RewardText:
             read as such, outside of prompt and response, and none are added. Otherwise all is plain
             text; BOS is added where the tokenizer begins with one, EOS where the response ends with
             one.
-        prompt: Characters of `text`, before the response, that are the prompt. Needed only of a
-            rendered text; (0, 0) where it holds no prompt.
+        words: Characters of `text`, before the response and in their order, that others have said:
+            the turns of the prompt. Needed only of a rendered text.
     """
 
     text: str
     start: int
     stop: int
     rendered: bool = False
-    prompt: Span = (0, 0)
+    words: tuple[Span, ...] = ()
 
     @property
     def before(self) -> "RewardText":
         """What stands before the response."""
         text = self.text[: self.start]
-        return RewardText(text, self.start, self.start, self.rendered, self.prompt)
+        return RewardText(text, self.start, self.start, self.rendered, self.words)
 
     @property
     def after(self) -> "RewardText":
@@ -46,12 +48,13 @@ class RewardText:
         return RewardText(self.text[self.stop :], 0, 0, self.rendered)
 
 
-Render = Callable[[str, str], RewardText]
-"""(prompt, response) -> what the reward model reads."""
+Render = Callable[[PromptText | str, str], RewardText]
+"""(prompt, response) -> what a model reads."""
 
 
-def continue_prompt(prompt: str, response: str) -> RewardText:
-    """Returns the response right behind the prompt, without a template."""
+def continue_prompt(prompt: PromptText | str, response: str) -> RewardText:
+    """Returns the response right behind the prompt's text, without a template."""
+    prompt = prompt if isinstance(prompt, str) else prompt.text or ""
     return RewardText(prompt + response, len(prompt), len(prompt) + len(response))
 
 
@@ -67,7 +70,7 @@ def encode_text(
     # A policy must not be able to close its own turn by writing so, nor a prompt to open one. Read
     # in parts, their words stay words; they no longer merge with the template's.
     ids, offsets = [], []
-    cuts = (0, *text.prompt, text.start, text.stop, len(text.text))
+    cuts = (0, *chain.from_iterable(text.words), text.start, text.stop, len(text.text))
     for (start, stop), as_words in zip(pairwise(cuts), cycle((False, True)), strict=False):
         part_ids, spans = _encode_part(tokenizer, text.text[start:stop], as_words=as_words)
         ids += part_ids
@@ -128,7 +131,7 @@ def _spells_special(
 ) -> bool:
     """Whether a special token was read out of the words of the prompt or of the response."""
     special = set(tokenizer.all_special_ids)
-    words = (text.prompt, (text.start, text.stop))
+    words = (*text.words, (text.start, text.stop))
     return any(
         # Spelled out, that is: <unk> stands for other words too.
         token in special and str(tokenizer.decode([token])) in text.text[start:stop]

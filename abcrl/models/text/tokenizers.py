@@ -150,6 +150,8 @@ def unshared_ids(
 
 def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Returns `encode_plain` of each text, faster than one by one."""
+    if not texts:  # which transformers does not take
+        return []
     return without_special(tokenizer, tokenizer(texts, **_PLAIN)["input_ids"])
 
 

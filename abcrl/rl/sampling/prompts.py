@@ -1,36 +1,74 @@
-"""From texts to prompts, in the policy's tokens."""
+"""From a source's rows to prompts, in the policy's tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.config import PromptConfig
-from abcrl.data import Example, Prompt, PromptPool, PromptSource, require_two_heldout
-from abcrl.models import bos_prefix, encode_batch
+from abcrl.config import InputError, PromptConfig
+from abcrl.data import (
+    Example,
+    GivenPrompts,
+    Prompt,
+    PromptPool,
+    PromptSource,
+    TextBeginnings,
+    require_two_heldout,
+)
+from abcrl.dialogue import PromptText
+from abcrl.models import PromptWriter, bos_prefix, encode_batch
 
 
 def prompt_pool(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    config: PromptConfig,
+    template: str | None = None,
 ) -> PromptPool:
-    """Returns the texts that give a prompt in the tokens of a policy.
+    """Returns the prompts that examples give, or the texts whose beginnings are prompts.
+
+    Args:
+        examples: Of one format.
+        tokenizer: The policy's.
+        config: Which prompts, and how long.
+        template: `data.template`.
 
     Raises:
-        InputError: No text does.
+        InputError: No example gives a prompt, or there is a template and nothing to put into it.
     """
+    if examples and examples[0].prompt is not None:
+        return GivenPrompts(examples, PromptWriter(tokenizer, template).prompts, config)
+    if template is not None:
+        raise unused_template(template)
     encode, prefix = partial(encode_batch, tokenizer), tuple(bos_prefix(tokenizer))
-    return PromptPool(examples, encode, config, prefix=prefix)
+    return TextBeginnings(examples, encode, config, prefix=prefix)
+
+
+def prompts_of(examples: Sequence[Example]) -> Iterator[PromptText]:
+    """Yields the prompts that examples have."""
+    return (example.prompt for example in examples if example.prompt is not None)
+
+
+def unused_template(template: str) -> InputError:
+    """Returns the refusal of a `data.template` where there is no prompt to put into it."""
+    return InputError(
+        f"data.template: must be left out where rows are plain texts, which have no prompt, "
+        f"received {template!r}; remove it, or name the column of the prompts in data.columns"
+    )
 
 
 def heldout_pool(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    config: PromptConfig,
+    template: str | None = None,
 ) -> PromptPool:
     """Returns `prompt_pool` of held-out texts.
 
     Raises:
         InputError: Fewer than two of them give a prompt.
     """
-    pool = prompt_pool(examples, tokenizer, config)
+    pool = prompt_pool(examples, tokenizer, config, template)
     require_two_heldout(len(pool))
     return pool
 
@@ -48,11 +86,26 @@ def heldout_prompts(pool: PromptPool, count: int, *, seed: int) -> list[Prompt]:
     return source.take(0, min(count, len(pool)))
 
 
+def tell_left_out(
+    tell: Callable[[str], None], pools: Sequence[PromptPool], config: PromptConfig
+) -> None:
+    """Tells how many given prompts are too long to be answered, or nothing."""
+    left_out = sum(pool.left_out for pool in pools if isinstance(pool, GivenPrompts))
+    if left_out:
+        tell(
+            f"data: {left_out} prompts left out, as they have no tokens or more than "
+            f"{config.max_tokens} (prompt.max_tokens)"
+        )
+
+
 def too_few_prompts(pool: PromptPool, count: int, config: PromptConfig) -> str | None:
     """Returns what to tell where held-out texts give fewer prompts than are wanted."""
     if len(pool) >= count:
         return None
+    reason = f"have at most {config.max_tokens} tokens (prompt.max_tokens)"
+    if isinstance(pool, TextBeginnings):
+        reason = f"have over {config.min_characters} characters (prompt.min_characters)"
     return (
-        f"evaluation: {len(pool)} held-out prompts instead of {count}: no more held-out texts have "
-        f"over {config.min_characters} characters (prompt.min_characters)"
+        f"evaluation: {len(pool)} held-out prompts instead of {count}: no more held-out texts "
+        f"{reason}"
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from abcrl.dialogue import PromptText
+
 
 @dataclass(frozen=True)
 class Responses:
@@ -14,11 +16,13 @@ class Responses:
         sequences: Token ids; what stands in the padding is never read.
         attention_mask: True = a real token of prompt or response.
         response_mask: True = this response token counts.
+        said: What each prompt was written from; None where that is nothing but its ids.
     """
 
     sequences: Int[Tensor, "B T"]
     attention_mask: Bool[Tensor, "B T"]
     response_mask: Bool[Tensor, "B R"]
+    said: tuple[PromptText | None, ...] | None = None
 
     @property
     def response_width(self) -> int:
@@ -50,6 +54,7 @@ class Responses:
             sequences=self.sequences[rows, first:last],
             attention_mask=attention[:, first:last],
             response_mask=response[:, :width],
+            said=None if self.said is None else tuple(self.said[row] for row in rows.tolist()),
         )
 
     def ids_of(self, row: int) -> tuple[list[int], list[int]]:

@@ -155,10 +155,12 @@ def sample_responses(
     response_ids = sequences[:, width:]
     response_mask = _until_eos(response_ids, eos_token_id)
     response_mask &= torch.arange(response_ids.shape[1], device=device) < caps[:, None]
+    said = tuple(prompt.said for prompt in prompts)
     return Responses(
         sequences=sequences,
         attention_mask=torch.cat([prompt_mask, response_mask], dim=1),
         response_mask=response_mask,
+        said=said if any(said) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What the reward model says of sampled responses: scores, and the evidence that it leaves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -8,25 +9,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, RunFailedError
-from abcrl.config.reward import EvidenceConfig, ReadingConfig
 from abcrl.densification import transfer
+from abcrl.dialogue import PromptText
 from abcrl.models import (
+    PromptedResponse,
+    Render,
     RewardInputs,
     RewardModel,
     RewardOutput,
-    compute_gelu_in_place,
     context_length,
-    disable_dropout,
-    embedding_rows,
-    load_reward_model,
-    make_render,
-    read_responses,
-    shares_ids,
-    splice_responses,
-    unshared_ids,
 )
 from abcrl.rl.sampling.responses import Responses
 
@@ -52,8 +45,8 @@ class Scored(NamedTuple):
 class ReadResponses(Protocol):
     """How a reward model reads the text of responses."""
 
-    def __call__(self, rows: list[tuple[list[int], list[int]]], *, width: int) -> RewardInputs:
-        """Returns its inputs for prompt ids and response ids; `width` is R."""
+    def __call__(self, rows: list[PromptedResponse], *, width: int) -> RewardInputs:
+        """Returns its inputs for responses; `width` is R."""
         ...
 
 
@@ -90,11 +83,13 @@ class Scorer:
         reward_model: The frozen reward model.
         read: What it reads of responses; None where that is the policy's ids and nothing else.
         unreadable: Which of the policy's ids it cannot read; None where it reads text.
+        render: How it wants prompt and response; None where `read` is.
     """
 
     reward_model: RewardModel
     read: ReadResponses | None = None
     unreadable: UnreadableIds | None = None
+    render: Render | None = None
 
     def score(self, responses: Responses, wanted: frozenset[str] = frozenset()) -> Scored:
         """Returns the scores and those of the `Evidence` fields wanted that the model gives.
@@ -127,6 +122,24 @@ class Scorer:
         cut = self._read(responses).cut
         return torch.zeros_like(responses.lengths, dtype=torch.bool) if cut is None else cut
 
+    def require_prompts(self, prompts: Iterable[PromptText]) -> None:
+        """Refuses prompts that the reward model's template has no place for.
+
+        A run that has gone on for hours should not end because one prompt has two turns.
+
+        Raises:
+            InputError: There is one.
+        """
+        if self.render is None:
+            return
+        # Whether a prompt has its place depends on who speaks, not on what is said.
+        kinds = {
+            (prompt.text is None, *(turn.role for turn in prompt.turns)): prompt
+            for prompt in prompts
+        }
+        for prompt in kinds.values():
+            self.render(prompt, "")
+
     def verify(self, responses: Responses, wanted: frozenset[str]) -> None:
         """Refuses a reward model that does not give what is wanted, asked about some responses.
 
@@ -152,7 +165,8 @@ class Scorer:
             if self.unreadable is not None:
                 ids = self.unreadable.replaced_in(ids)
             return _Reading(ids, responses.attention_mask)
-        rows = [responses.ids_of(row) for row in range(len(responses.sequences))]
+        said = responses.said or (None,) * len(responses.sequences)
+        rows = [PromptedResponse(*responses.ids_of(row), each) for row, each in enumerate(said)]
         inputs = self.read(rows, width=responses.response_width)
         inputs, cut = _fit(inputs, context_length(self.reward_model.model))
         if self.unreadable is not None:
@@ -207,64 +221,6 @@ def _fit(inputs: RewardInputs, context: int | None) -> tuple[RewardInputs, Bool[
         columns = kept[..., None].expand(-1, -1, overlap.shape[-1])
         inputs = RewardInputs(ids.gather(1, kept), mask.gather(1, kept), overlap.gather(1, columns))
     return inputs, excess > 0
-
-
-def load_scorer(
-    reference: str,
-    tokenizer: PreTrainedTokenizerBase,
-    evidence: EvidenceConfig,
-    reading: ReadingConfig,
-) -> Scorer:
-    """Returns the reward model, without dropout, and how it reads responses of a policy.
-
-    Args:
-        reference: Local folder or Hub id of the reward model.
-        tokenizer: The policy's.
-        evidence: Which layer and heads are looked at.
-        reading: What the reward model reads, and which of its labels is positive.
-
-    Raises:
-        InputError: It cannot be loaded, or not be used with that tokenizer.
-    """
-    reward_model, own_tokenizer = load_reward_model(
-        reference,
-        "reward_model",
-        positive_label=reading.positive_label,
-        layer=evidence.layer,
-        heads=evidence.heads,
-    )
-    disable_dropout(reward_model.model)
-    compute_gelu_in_place(reward_model.model)
-    tokenizers = (tokenizer, own_tokenizer)
-    if shares_ids(*tokenizers):
-        unreadable = _unreadable(reward_model, *tokenizers)
-        if reading.template is None:
-            return Scorer(reward_model, unreadable=unreadable)
-        render = make_render(reading.template, own_tokenizer)
-        return Scorer(
-            reward_model, partial(splice_responses, *tokenizers, render=render), unreadable
-        )
-    largest = max(own_tokenizer.get_vocab().values())
-    if embedding_rows(reward_model.model) <= largest:
-        raise InputError(
-            f"reward_model: must read every id of its own tokenizer, received "
-            f"{embedding_rows(reward_model.model)} embeddings for ids up to {largest}; save the "
-            f"tokenizer it was trained with beside it"
-        )
-    render = make_render(reading.template, own_tokenizer)
-    return Scorer(reward_model, partial(read_responses, *tokenizers, render=render))
-
-
-def _unreadable(
-    reward_model: RewardModel,
-    tokenizer: PreTrainedTokenizerBase,
-    own_tokenizer: PreTrainedTokenizerBase,
-) -> UnreadableIds:
-    substitute = own_tokenizer.unk_token_id
-    if substitute is None:
-        substitute = own_tokenizer.eos_token_id
-    ids = torch.tensor(unshared_ids(tokenizer, own_tokenizer), dtype=torch.long)
-    return UnreadableIds(ids, embedding_rows(reward_model.model), substitute)
 
 
 def _require_finite(scores: Float[Tensor, " B"]) -> None:

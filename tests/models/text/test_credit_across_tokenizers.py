@@ -12,8 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.densification import Evidence, Transferred, assign_credit, transfer
+from abcrl.dialogue import PromptText
 from abcrl.models import (
     DecodedResponse,
+    PromptedResponse,
     RewardText,
     RewardTokens,
     byte_overlap,
@@ -31,7 +33,7 @@ every_pair = pytest.mark.parametrize(
 )
 
 
-def plain_template(prompt: str, response: str) -> RewardText:
+def plain_template(prompt: PromptText | str, response: str) -> RewardText:
     before = f"###Human: {prompt} ###Assistant: "
     return RewardText(f"{before}{response}\n", len(before), len(before) + len(response))
 
@@ -183,7 +185,8 @@ def test_a_batch_gives_what_its_rows_give(policy_family, reward_family):
     rows[0][1].append(policy.eos_token_id)
     rows = [row for row in rows if row[1]]
     width = max(len(response_ids) for _, response_ids in rows) + 2
-    inputs = read_responses(policy, reward, rows, width=width, render=plain_template)
+    prompted = [PromptedResponse(*row) for row in rows]
+    inputs = read_responses(policy, reward, prompted, width=width, render=plain_template)
     mask = torch.arange(width) < torch.tensor([[len(row[1])] for row in rows])
     attention = torch.randn(inputs.input_ids.shape).masked_fill(~inputs.attention_mask, -1e9)
     batch = transfer(attention.softmax(-1), inputs.overlap, mask)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase
 from abcrl.config import InputError
 from abcrl.models import (
     DecodedResponse,
+    PromptedResponse,
     RewardText,
     RewardTokens,
     byte_overlap,
@@ -155,7 +156,8 @@ def test_a_batch_is_padded_on_the_right():
         (encode_plain(policy, "The plot"), encode_plain(policy, " was good")),
         (encode_plain(policy, "The"), [policy.eos_token_id]),
     ]
-    inputs = read_responses(policy, reward, rows, width=15)
+    prompted = [PromptedResponse(*row) for row in rows]
+    inputs = read_responses(policy, reward, prompted, width=15)
     B, S = inputs.input_ids.shape
     assert (B, inputs.overlap.shape) == (2, (2, S, 15))
     for b, row in enumerate(rows):

@@ -140,7 +140,7 @@ def test_special_tokens_that_prompt_or_response_spell_out_stay_text(family, prom
         start=len(before),
         stop=len(before) + len(response),
         rendered=True,
-        prompt=(len(OPENED), len(OPENED) + len(prompt)),
+        words=((len(OPENED), len(OPENED) + len(prompt)),),
     )
     ids, offsets = encode_text(tokenizer, text)
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.densification import transfer
 from abcrl.models import (
+    PromptedResponse,
     continue_prompt,
     decode_response,
     encode_plain,
@@ -111,7 +112,7 @@ def test_a_policy_may_end_with_another_token_than_the_reward_model(written):
     policy.eos_token = "<|pad|>"
     ids = ids_by_name(policy, ["a", "<|pad|>"])
     render = make_render("chat", reward)
-    read = splice_responses(policy, reward, [([], ids)], width=2, render=render)
+    read = splice_responses(policy, reward, [PromptedResponse([], ids)], width=2, render=render)
     assert read.input_ids[0].tolist() == special_ids(reward, f"{written}\na{written}\n")
     assert read.overlap[0].nonzero().tolist() == [[2, 0], [3, 1]]
 
@@ -123,7 +124,7 @@ def test_bos_is_there_once(template):
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", reward.bos_token_id)]
     )
-    rows: list[tuple[list[int], list[int]]] = [([], ids_by_name(reward, ["▁", "w"]))]
+    rows = [PromptedResponse([], ids_by_name(reward, ["▁", "w"]))]
     render = make_render(template, reward)
     read = splice_responses(reward, reward, rows, width=2, render=render)
     assert (read.input_ids[0] == reward.bos_token_id).nonzero().tolist() == [[0]]
@@ -147,7 +148,8 @@ def test_every_response_token_gets_its_own_attention(family, data):
         st.sampled_from([(PLAIN, tokenizer), ("chat", chatty(chat, family))])
     )
     render = make_render(template, reader)
-    inputs = splice_responses(tokenizer, reader, rows, width=width, render=render)
+    prompted = [PromptedResponse(*row) for row in rows]
+    inputs = splice_responses(tokenizer, reader, prompted, width=width, render=render)
     assert ((inputs.overlap == 0) | (inputs.overlap == 1)).all()
     assert (inputs.overlap.sum(-1) <= 1).all()
     assert inputs.overlap[~inputs.attention_mask].sum() == 0
@@ -171,7 +173,9 @@ def test_the_layout_is_that_of_the_text_read_anew(text, ended, template):
     response = decode_response(tokenizer, prompt_ids, ids)
     render = make_render(template, tokenizer)
     tokens = read_response(tokenizer, render(response.prompt, response.text), response)
-    read = splice_responses(tokenizer, tokenizer, [(prompt_ids, ids)], width=9, render=render)
+    read = splice_responses(
+        tokenizer, tokenizer, [PromptedResponse(prompt_ids, ids)], width=9, render=render
+    )
     assert read.input_ids[0].tolist() == tokens.ids
 
 
@@ -179,6 +183,6 @@ def test_the_prompt_is_read_as_text_without_its_special_tokens():
     tokenizer = tokenizer_of("byte-level")
     prompt_ids = [tokenizer.bos_token_id, *ids_by_name(tokenizer, ["w", "a", "s"])]
     response = ids_by_name(tokenizer, ["Ġ", "a"])
-    rows = [(prompt_ids, response)]
+    rows = [PromptedResponse(prompt_ids, response)]
     read = splice_responses(tokenizer, tokenizer, rows, width=2, render=continue_prompt)
     assert read.input_ids[0].tolist() == [*encode_plain(tokenizer, "was"), *response]

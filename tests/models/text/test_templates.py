@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.config import InputError
 from abcrl.models import (
     DecodedResponse,
+    PromptedResponse,
     RewardText,
     byte_overlap,
     decode_response,
@@ -47,7 +48,7 @@ def response_of(text: RewardText) -> str:
             "###Human: {prompt} ###Assistant:{response}###",
             "###Human: The plot ###Assistant: was good###",
         ),
-        ("Rate this: {response}", "Rate this:  was good"),
+        ("Rate this: {response}", "Rate this: was good"),
         ('{"text": "{response}", "of": "{prompt}"}', '{"text": " was good", "of": "The plot"}'),
     ],
 )
@@ -93,7 +94,7 @@ def test_a_chat_template_may_take_white_space_off():
 @pytest.mark.parametrize("text", ["\n\n\n", " a ", "\t漢字 "])
 def test_stripping_moves_no_credit_from_template_to_response(text):
     policy, reward = tokenizer_of("byte-level"), chatty(STRIPPING, "byte-level")
-    row = (encode_plain(policy, "The"), encode_plain(policy, text))
+    row = PromptedResponse(encode_plain(policy, "The"), encode_plain(policy, text))
     inputs = read_responses(
         policy, reward, [row], width=len(row[1]), render=make_render("chat", reward)
     )
@@ -197,7 +198,7 @@ def test_what_a_template_does_not_leave_as_it_is_is_read_as_it_was(change, expec
     said[turn] = expected
     assert text.text == f"U: {said[0]}</s>A: {said[1]}</s>"
     assert response_of(text) == said[1]
-    assert text.text[slice(*text.prompt)] == said[0]
+    assert text.text[slice(*text.words[0])] == said[0]
 
 
 def test_what_a_template_does_to_the_prompt_does_not_change_the_response():
@@ -231,7 +232,7 @@ def test_nothing_that_is_said_ends_a_run_or_moves_the_template(template, prompt,
     response = decode_response(policy, encode_plain(policy, prompt), ids)
     text, plain = render(prompt, said), render("a", "b")
     assert words_around(text) == words_around(plain)
-    assert text.text[slice(*text.prompt)].strip() == prompt.strip()
+    assert text.text[slice(*text.words[0])].strip() == prompt.strip()
     assert response_of(text).strip() == said.strip()
     reading = read_response(reward, text, response)
     # The template's special tokens, and no other.
@@ -246,7 +247,7 @@ def test_nothing_that_is_said_ends_a_run_or_moves_the_template(template, prompt,
 
 
 def words_around(text: RewardText) -> tuple[str, str, str]:
-    begin, end = text.prompt
+    ((begin, end),) = text.words
     return text.text[:begin], text.text[end : text.start], text.text[text.stop :]
 
 

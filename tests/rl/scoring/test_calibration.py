@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from abcrl.config import PpoSettings, PromptConfig, RunFailedError
-from abcrl.data import PromptPool, PromptSource
+from abcrl.data import PromptSource, TextBeginnings
 from abcrl.data.records import Example
 from abcrl.rl.actors import Actors
 from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
@@ -22,7 +22,7 @@ def source() -> PromptSource:
 
     examples = [Example(text) for text in ("a prompt", "and another", "the third of them")]
     config = PromptConfig(min_tokens=1, max_tokens=6, min_characters=0)
-    return PromptSource(PromptPool(examples, encode, config), seed=0, stream="prompts")
+    return PromptSource(TextBeginnings(examples, encode, config), seed=0, stream="prompts")
 
 
 def calibrated(actors: Actors, settings: PpoSettings, **score: object) -> Calibration:

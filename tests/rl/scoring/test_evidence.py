@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from abcrl.config import InputError, PpoSettings, PromptConfig, RewardMode
-from abcrl.data import Example, Prompt, PromptPool, PromptSource
+from abcrl.data import Example, Prompt, PromptSource, TextBeginnings
 from abcrl.densification import effective_tokens
 from abcrl.models import CaptureError
 from abcrl.rl.actors import Actors
@@ -138,7 +138,7 @@ def test_the_reference_belongs_to_data_and_models(drifted_actors: Actors, settin
 
     examples = [Example(text) for text in ("a prompt", "and another", "the third of them")]
     config = PromptConfig(min_tokens=1, max_tokens=6, min_characters=0)
-    source = PromptSource(PromptPool(examples, encode, config), seed=0, stream="prompts")
+    source = PromptSource(TextBeginnings(examples, encode, config), seed=0, stream="prompts")
     draws = SharedDraws(settings.response, seed=0, stream="calibration")
 
     def reference_of(mode: str, batch_size: int = 64) -> Any:

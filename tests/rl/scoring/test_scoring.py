@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from abcrl.config import InputError, PpoSettings, RunFailedError
 from abcrl.data import Prompt
 from abcrl.models import (
+    PromptedResponse,
     continue_prompt,
     encode_plain,
     make_render,
@@ -127,7 +128,7 @@ def test_a_foreign_reward_model_reads_the_text(foreign_actors: Actors, settings:
     assert foreign_actors.scorer.read is not None
     assert scored.reward_attention is not None
     assert scored.dropped_share is not None
-    rows = [responses.ids_of(row) for row in range(6)]
+    rows = [PromptedResponse(*responses.ids_of(row)) for row in range(6)]
     read = foreign_actors.scorer.read(rows, width=responses.response_width)
     for row in range(6):
         ids = read.input_ids[row][read.attention_mask[row]].tolist()
@@ -178,7 +179,7 @@ def test_of_a_text_longer_than_the_reward_models_context_the_end_is_read(
 ):
     assert foreign_actors.scorer.read is not None
     responses = sample(foreign_actors, words(foreign_actors), settings)
-    rows = [responses.ids_of(row) for row in range(6)]
+    rows = [PromptedResponse(*responses.ids_of(row)) for row in range(6)]
     read = foreign_actors.scorer.read(rows, width=responses.response_width)
     lengths = read.attention_mask.sum(-1)
     context = int(lengths.sort().values[2])

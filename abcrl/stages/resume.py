@@ -1,14 +1,25 @@
-"""Going on with a PPO run where it stopped, or saying why not."""
+"""Going on with a run where it stopped, or saying why not."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from filelock import FileLock
+from torch import Tensor
 
-from abcrl.config import InputError, PpoConfig, differing_settings, to_yaml
+from abcrl.config import (
+    InputError,
+    PpoConfig,
+    RunFailedError,
+    SftConfig,
+    TrainRmConfig,
+    differing_settings,
+    to_yaml,
+)
 from abcrl.reporter import Reporter
 from abcrl.storage import (
     Checkpoint,
@@ -16,6 +27,7 @@ from abcrl.storage import (
     differing_environment,
     discard_checkpoints,
     hold_run,
+    newest_checkpoint,
     read_checkpoint,
     read_config,
     read_environment,
@@ -25,7 +37,7 @@ from abcrl.storage import (
 IfInexact = Literal["refuse", "go on", "start again"]
 """What to do where the rest of a run would not be, to the byte, what it would have been."""
 
-_READ = {"texts": "data.source", "policy": "policy", "reward_model": "reward_model"}
+StageConfig = SftConfig | TrainRmConfig | PpoConfig
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,13 @@ class EarlierRun:
 
     Attributes:
         config: The configuration now; its settings are those of the run.
+        reads: What it reads, by fingerprint, and the configuration key that names it.
         lock: The run folder's, held.
         finished: Whether nothing is left to do.
     """
 
-    config: PpoConfig
+    config: StageConfig
+    reads: Mapping[str, str]
     lock: FileLock
     finished: bool
 
@@ -67,7 +81,8 @@ class EarlierRun:
             reporter.message(f"no {which} in {self.path}: starts at step 0")
             return None
         _require_same_settings(self.path, checkpoint.config, self.config)
-        problem = _what_differs(self.path, environment, exact=if_inexact != "go on")
+        exact = if_inexact != "go on"
+        problem = _what_differs(self.path, environment, self.reads, exact=exact)
         if problem and if_inexact == "start again":
             reporter.message(f"{problem}: starts at step 0")
             return None
@@ -97,15 +112,27 @@ class EarlierRun:
 
 
 @contextmanager
-def hold_earlier_run(config: PpoConfig) -> Iterator[EarlierRun | None]:
+def hold_earlier_run(
+    config: StageConfig, reads: Mapping[str, str], reporter: Reporter, *, resume: bool
+) -> Iterator[EarlierRun | None]:
     """Yields the run in the output folder, which nobody else can write meanwhile; None: no run.
 
+    Args:
+        config: The configuration now.
+        reads: What the run reads, by fingerprint, and the configuration key that names it.
+        reporter: Is told where there is no run, and where nothing is left to do.
+        resume: Whether there may be one.
+
     Raises:
-        InputError: The folder holds a run with other settings, a finished one without its results
-            or no run, or is being written.
+        InputError: The folder holds a run that is not to be resumed, one with other settings, a
+            finished one without its results or no run, or is being written.
     """
     path = Path(config.run.output)
+    if not resume:
+        RunFolder.check_free(path, resumable=True)
     if not path.exists():
+        if resume:
+            reporter.message(f"no run in {path}: starts at step 0")
         yield None
         return
     if read_status(path) is None and (not path.is_dir() or any(path.iterdir())):
@@ -120,10 +147,74 @@ def hold_earlier_run(config: PpoConfig) -> Iterator[EarlierRun | None]:
         finished = read_status(path) == "finished"
         if finished:
             _require_results(path)
-        yield EarlierRun(config, lock, finished=finished)
+            reporter.message(f"nothing to do: the run in {path} is finished")
+        yield EarlierRun(config, reads, lock, finished=finished)
 
 
-def _require_same_settings(path: Path, stored: str, config: PpoConfig) -> None:
+def open_run(
+    earlier: EarlierRun | None,
+    config: StageConfig,
+    environment: Mapping[str, Any],
+    if_inexact: IfInexact,
+    reporter: Reporter,
+) -> tuple[RunFolder, Checkpoint | None]:
+    """Returns the folder of the run, new or gone on with, and the checkpoint to go on from.
+
+    Raises:
+        InputError: The run would not go on as it began; nothing was changed then.
+    """
+    if earlier is None:
+        return RunFolder.create(Path(config.run.output), config, environment), None
+    checkpoint = earlier.find_checkpoint(environment, if_inexact, reporter)
+    return earlier.reopen(environment, checkpoint), checkpoint
+
+
+def last_checkpoint(path: Path) -> str:
+    """Returns what ends the report of a failure; empty where there is no checkpoint."""
+    newest = newest_checkpoint(path)
+    return "" if newest is None else f"; its last checkpoint is {newest}"
+
+
+def how_to_go_on(command: str, path: Path, step: int) -> str:
+    """Returns what an interrupt says of the checkpoint that was written."""
+    folder = shlex.quote(str(path))
+    return (
+        f"checkpoint of step {step} written; go on with: abcrl {command} --resume --output {folder}"
+    )
+
+
+@contextmanager
+def telling_how_to_go_on(command: str, path: Path) -> Iterator[None]:
+    """Has an interrupt of the block say from where the run can go on, unless it says why not."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        newest = newest_checkpoint(path)
+        if newest is not None and not getattr(stop, "__notes__", []):
+            step = int(newest.name.removeprefix("step-"))
+            stop.add_note(how_to_go_on(command, path, step))
+        raise
+
+
+def require_finite_weights(tensors: Mapping[str, Tensor], advice: str) -> None:
+    """Refuses weights, or an optimizer's memory of them, that no run can go on from.
+
+    The extremes of a tensor are finite where all of it is, and take no copy of it.
+
+    Raises:
+        RunFailedError: Names the first that is not finite.
+    """
+    finite: dict[torch.device, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        extremes = torch.stack(tensor.aminmax())
+        finite.setdefault(tensor.device, {})[name] = extremes.isfinite().all()
+    for found in finite.values():
+        for name, good in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
+            if not good:
+                raise RunFailedError(f"weights are not finite ({name}); {advice}")
+
+
+def _require_same_settings(path: Path, stored: str, config: StageConfig) -> None:
     differing = differing_settings(stored, to_yaml(config))
     if differing:
         raise InputError(
@@ -149,12 +240,15 @@ def _no_usable_checkpoint(path: Path, reason: str) -> InputError:
     )
 
 
-def _what_differs(path: Path, now: Mapping[str, Any], *, exact: bool) -> str:
+def _what_differs(
+    path: Path, now: Mapping[str, Any], reads: Mapping[str, str], *, exact: bool
+) -> str:
     """Says why a run cannot go on as it began; empty where it can.
 
     Args:
         path: The run folder.
         now: What `describe_environment` says.
+        reads: See `EarlierRun`.
         exact: Whether machine and software count too.
     """
     before = _last_environment(path)
@@ -163,7 +257,7 @@ def _what_differs(path: Path, now: Mapping[str, Any], *, exact: bool) -> str:
             f"run.output: environment.json must say on what the run began, received "
             f"{path / 'environment.json'}, which is damaged; restore it, or choose another --output"
         )
-    problem = _other_inputs(path, before, now)
+    problem = _other_inputs(path, before, now, reads)
     return problem or (_other_environment(path, before, now) if exact else "")
 
 
@@ -177,10 +271,12 @@ def _last_environment(path: Path) -> dict[str, Any] | None:
     return last if isinstance(last, dict) and isinstance(last.get("fingerprints"), dict) else None
 
 
-def _other_inputs(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _other_inputs(
+    path: Path, before: Mapping[str, Any], now: Mapping[str, Any], reads: Mapping[str, str]
+) -> str:
     """Says what the run would read that it did not read before; empty where it is the same."""
     seen, found = before["fingerprints"], now["fingerprints"]
-    for name, key in _READ.items():
+    for name, key in reads.items():
         if seen.get(name) != found.get(name):
             return (
                 f"{key}: must be what the run in {path} began with (fingerprint {seen.get(name)}), "

@@ -1,0 +1,155 @@
+"""What the rows of a source are: told from the names of its columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from abcrl.config import ColumnsConfig, DataConfig, InputError
+
+from .tables import Table, listed
+
+_NEEDED = {
+    "pairs": ("chosen", "rejected"),
+    "messages": ("messages",),
+    "response": ("prompt", "response"),
+    "text": ("text",),
+    "prompt": ("prompt",),
+}
+"""Columns that a format needs; the first format that has its own is the one."""
+
+_READ = {**_NEEDED, "pairs": ("prompt", "chosen", "rejected", "margin")}
+"""Columns that a format reads."""
+
+_LABELLED = ("messages", "response", "text")
+_FLAGS = {"text": "--text-column", "label": "--label-column"}
+_DEFAULTS = ColumnsConfig()
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a command does with the rows of a source.
+
+    Attributes:
+        formats: The formats that it can use.
+        labelled: Whether labels are read.
+        purpose: What messages call it.
+    """
+
+    formats: tuple[str, ...]
+    labelled: bool = False
+    purpose: str = "texts"
+
+
+TEXTS = Use(("pairs", "messages", "response", "text"), purpose="texts to learn")
+LABELLED = Use(_LABELLED, labelled=True, purpose="labelled texts")
+PAIRS = Use(("pairs",), purpose="preference pairs")
+PROMPTS = Use(tuple(_NEEDED), purpose="prompts")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a source are read, and as what.
+
+    Attributes:
+        format: What a row is.
+        columns: Name of the column of each value that is read: text, label, prompt, ...
+        known: Columns that the configuration names and the source has: two rows that are alike in
+            these are copies.
+    """
+
+    format: str
+    columns: dict[str, str]
+    known: tuple[str, ...]
+
+    @property
+    def splits(self) -> bool:
+        """Whether prompts are told from what both sides of a pair begin with."""
+        return self.format == "pairs" and "prompt" not in self.columns
+
+
+def named_columns(config: ColumnsConfig) -> set[str]:
+    """Returns the names of all columns that may be read."""
+    return {name for name in config.model_dump().values() if name is not None}
+
+
+def find_layout(table: Table, config: DataConfig, use: Use) -> Layout:
+    """Returns what the rows of a table are.
+
+    Args:
+        table: A table with columns.
+        config: Format, or auto, and the names of the columns.
+        use: What the rows are read for.
+
+    Raises:
+        InputError: A column is missing, or the format is of no use.
+    """
+    columns = table.columns or ()
+    repeated = next((name for name in columns if columns.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(
+            f"{table.name}: must name each column once, received {repeated!r} twice; rename one"
+        )
+    names = config.columns
+    _require(table, [key for key in _renamed(names) if key != "label"], names)
+    format_ = _told(table, names, use) if config.format == "auto" else config.format
+    if format_ not in use.formats:
+        raise InputError(
+            f"data.format: must be {' or '.join(use.formats)} for {use.purpose}, received "
+            f"{format_}; name another, or give other data with --dataset"
+        )
+    needed = (*_NEEDED[format_], *(("label",) if use.labelled else ()))
+    _require(table, needed, names)
+    read = (*_READ[format_], *(("label",) if use.labelled else ()))
+    known = sorted(named_columns(names) & set(columns))
+    present = {key: getattr(names, key) for key in read if getattr(names, key) in columns}
+    return Layout(format_, present, tuple(known))
+
+
+def formats_of(columns: Sequence[str], names: ColumnsConfig) -> list[str]:
+    """Returns the formats that columns allow, those with a column of the user's naming first."""
+    there = [
+        format_
+        for format_, needed in _NEEDED.items()
+        if all(getattr(names, key) in columns for key in needed)
+    ]
+    renamed = set(_renamed(names))
+    return sorted(there, key=lambda format_: renamed.isdisjoint(_READ[format_]))
+
+
+def needed_columns(names: ColumnsConfig, use: Use) -> str:
+    """Returns the columns that a use needs, of each format that it can use."""
+    named = [" and ".join(getattr(names, key) for key in _NEEDED[one]) for one in use.formats]
+    label = f"; each with {names.label}" if use.labelled else ""
+    return f"{'; or '.join(named)}{label}"
+
+
+def _renamed(names: ColumnsConfig) -> list[str]:
+    return [
+        key
+        for key in type(names).model_fields
+        if getattr(names, key) not in (None, getattr(_DEFAULTS, key))
+    ]
+
+
+def _told(table: Table, names: ColumnsConfig, use: Use) -> str:
+    found = [
+        format_ for format_ in formats_of(table.columns or (), names) if format_ in use.formats
+    ]
+    if found:
+        return found[0]
+    example = _NEEDED[use.formats[-1]][0]
+    raise InputError(
+        f"data.columns: {table.name} must have the columns of {use.purpose} "
+        f"({needed_columns(names, use)}), received {listed(table.columns or ())}; say which "
+        f"is which, e.g. with --set data.columns.{example}=NAME"
+    )
+
+
+def _require(table: Table, keys: Sequence[str], names: ColumnsConfig) -> None:
+    for key in keys:
+        name = getattr(names, key)
+        if name not in (table.columns or ()):
+            flag = _FLAGS.get(key, f"--set data.columns.{key}=NAME")
+            raise InputError(
+                f"data.columns.{key}: must name a column of {table.name}, received {name!r}, but "
+                f"there are {listed(table.columns or ())}; choose one with {flag}"
+            )

@@ -1,0 +1,193 @@
+"""Records as a policy reads them: their text with what stands around it, and their lengths."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from abcrl.config import InspectConfig
+from abcrl.config.template import CHAT_TEMPLATE
+from abcrl.data import Pair
+from abcrl.data.records import Record
+from abcrl.data.selection import prompt_characters
+from abcrl.dialogue import PromptText
+
+if TYPE_CHECKING:
+    from abcrl.models.text.prompt_writer import TextReader
+
+_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of what is read; `special`: one special token, else words."""
+
+    text: str
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One record as it is read.
+
+    Attributes:
+        place: Its row.
+        parts: Name and content of each part: prompt, response, chosen, rejected, text.
+    """
+
+    place: str
+    parts: tuple[tuple[str, tuple[Piece, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long one part of the records is.
+
+    Attributes:
+        part: Which one.
+        unit: characters or tokens; those include all that the template puts around.
+        low: The shortest.
+        median: Half are no longer.
+        p90: Nine tenths are no longer.
+        p99: Ninety-nine of a hundred are no longer.
+        high: The longest.
+    """
+
+    part: str
+    unit: str
+    low: int
+    median: int
+    p90: int
+    p99: int
+    high: int
+
+
+class Renderer:
+    """Renders records, with the tokens of a policy where a tokenizer is named."""
+
+    def __init__(self, config: InspectConfig) -> None:
+        """Loads the tokenizer.
+
+        Raises:
+            InputError: There is none, or it does not go with the template.
+        """
+        self._template = config.data.template
+        self._reader: "TextReader | None" = None  # noqa: UP037 - imported below
+        self.special_tokens: dict[int, str] = {}
+        if config.tokenizer is None:
+            return
+        from abcrl.models import load_tokenizer  # its libraries take seconds to import
+        from abcrl.models.text.prompt_writer import TextReader
+
+        self._tokenizer = load_tokenizer(config.tokenizer, "tokenizer")
+        self._reader = TextReader(self._tokenizer, policy_template=self._template)
+        added = self._tokenizer.added_tokens_decoder.items()
+        ids = {*self._tokenizer.all_special_ids, *(each for each, token in added if token.special)}
+        words = self._tokenizer.convert_ids_to_tokens(sorted(ids))
+        self.special_tokens = dict(zip(sorted(ids), words, strict=True))
+
+    def why_not(self, record: Record) -> str:
+        """Returns why a record cannot be written as the configuration says; "" if it can.
+
+        See `abcrl.models.make_render`.
+        """
+        prompt = record.prompt
+        if prompt is None:
+            return "" if self._template is None else "no prompt, which data.template is for"
+        if self._template == CHAT_TEMPLATE:
+            return ""
+        if self._template is None:
+            return "" if prompt.text is not None else "turns, for which data.template says no form"
+        several = len(prompt.conversation) > 1
+        return "several turns, for which data.template has one place" if several else ""
+
+    def render(self, record: Record, place: str) -> Rendered:
+        """Returns one record as it is read, by its turns where its prompt cannot be written."""
+        read = self._plain_parts if self._reader is None or self.why_not(record) else self._parts
+        return Rendered(
+            place,
+            tuple(
+                (name, tuple(self._pieces(ids)) if ids else (Piece(text),))
+                for name, text, ids in read([record])
+            ),
+        )
+
+    def lengths(self, records: Sequence[Record]) -> list[Lengths]:
+        """Returns how long the parts of records are, in tokens of those that can be written."""
+        counted: dict[tuple[str, str], list[int]] = {}
+        for record in records:
+            for name, text in _texts(record):
+                size = prompt_characters(record) if name == "prompt" else len(text)
+                counted.setdefault((name, "characters"), []).append(size)
+        written = [record for record in records if self._reader and not self.why_not(record)]
+        for start in range(0, len(written), _AT_A_TIME):
+            for name, _, ids in self._parts(written[start : start + _AT_A_TIME]):
+                counted.setdefault((name, "tokens"), []).append(len(ids))
+        return [_summarize(*key, values) for key, values in counted.items()]
+
+    def _parts(self, records: Sequence[Record]) -> Iterator[tuple[str, str, list[int]]]:
+        """Yields name, text and ids of each part of each record."""
+        assert self._reader is not None  # asked for only then
+        answers = [(record, *each) for record in records for each in _answers(record)]
+        read = self._reader.read(
+            [record.prompt for record, _, _ in answers], [text for _, _, text in answers]
+        )
+        before = None
+        for (record, name, text), one in zip(answers, read, strict=True):
+            if record.prompt is not None and record is not before:
+                yield "prompt", "", one.ids[: one.start]
+            before = record
+            if name != "prompt":
+                yield name, text, one.ids[one.start :]
+
+    def _plain_parts(self, records: Sequence[Record]) -> Iterator[tuple[str, str, list[int]]]:
+        """Yields name and text of each part, likewise."""
+        for record in records:
+            for name, text in _texts(record):
+                yield name, self._filled(record.prompt) if name == "prompt" else text, []
+
+    def _filled(self, prompt: PromptText | None) -> str:
+        """Returns a prompt in its template; turns by role and content where that is unknown."""
+        assert prompt is not None  # it is the prompt that is shown
+        if self._template is None and prompt.text is not None:
+            return prompt.text
+        if self._template in (None, CHAT_TEMPLATE) or len(prompt.conversation) > 1:
+            return "\n".join(f"{turn.role}: {turn.content}" for turn in prompt.conversation)
+        before = self._template.removesuffix("{response}")
+        return before.replace("{prompt}", prompt.conversation[0].content)
+
+    def _pieces(self, ids: Sequence[int]) -> Iterator[Piece]:
+        words: list[int] = []
+        for each in [*ids, None]:
+            if each is not None and each not in self.special_tokens:
+                words.append(each)
+                continue
+            if words:
+                yield Piece(str(self._tokenizer.decode(words)))
+                words = []
+            if each is not None:
+                yield Piece(self.special_tokens[each], special=True)
+
+
+def _answers(record: Record) -> Iterator[tuple[str, str]]:
+    """Yields name and text of what is learnt; of a prompt alone, an answer that says nothing."""
+    if isinstance(record, Pair):
+        yield from (("chosen", record.chosen), ("rejected", record.rejected))
+    elif record.prompt is None:
+        yield "text", record.text
+    else:
+        yield ("response", record.text) if record.text else ("prompt", "")
+
+
+def _texts(record: Record) -> Iterator[tuple[str, str]]:
+    if record.prompt is not None:
+        yield "prompt", record.prompt.text or ""
+    yield from ((name, text) for name, text in _answers(record) if name != "prompt")
+
+
+def _summarize(part: str, unit: str, values: list[int]) -> Lengths:
+    ordered = sorted(values)
+
+    def at(share: float) -> int:  # the nearest rank, from above
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    return Lengths(part, unit, ordered[0], at(0.5), at(0.9), at(0.99), ordered[-1])

@@ -1,0 +1,134 @@
+"""What a run of sft or train-rm is not gone on with, and what is said; nothing is changed then."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from abcrl.config import InputError
+from tests.stages.comparisons import Listening
+from tests.stages.stopped_runs import Stopping, content
+from tests.stages.supervised_resuming import (
+    RESUMED,
+    Config,
+    assert_same_end,
+    configure,
+    go_on,
+    run,
+)
+
+NAMES = ["sft", "train-rm"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_runs, tmp_path_factory) -> Callable[[str], Path]:
+    """finished(name): a run that nothing interrupted."""
+    folders: dict[str, Path] = {}
+
+    def finish(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp("finished") / "run"
+            run(configure(tiny_runs, name, folders[name]))
+        return folders[name]
+
+    return finish
+
+
+@pytest.fixture
+def stopped(tiny_runs, tmp_path) -> Callable[..., Config]:
+    """stopped(name): a run with checkpoints of steps 5 and 8."""
+
+    def stop(name: str) -> Config:
+        config = configure(tiny_runs, name, tmp_path / "run")
+        with pytest.raises(KeyboardInterrupt):
+            run(config, Stopping(8))
+        return config
+
+    return stop
+
+
+def refused(config: Config, **options: object) -> str:
+    before = content(Path(config.run.output))
+    with pytest.raises(InputError) as caught:
+        go_on(config, **options)
+    assert content(Path(config.run.output)) == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_settings_are_refused_by_key(tiny_runs, stopped, name):
+    folder = Path(stopped(name).run.output)
+    other = configure(tiny_runs, name, folder, training__learning_rate=0.5)
+    assert refused(other) == (
+        f"run.output: must hold a run with these settings, received {folder}, which ran with "
+        f"others (training.learning_rate: 0.003 there, 0.5 now); resume it with those, or choose "
+        f"another --output"
+    )
+    with pytest.raises(InputError, match="go on with --resume, or choose another name"):
+        run(other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_texts_or_another_model_are_refused(stopped, name):
+    config = stopped(name)
+    file = Path(config.run.output) / "environment.json"
+    stored = json.loads(file.read_text())
+    keys = {"texts": "data.source", "model": "model.base" if name == "sft" else "model"}
+    for kind, key in keys.items():
+        other = {**stored, "fingerprints": {**stored["fingerprints"], kind: "0123"}}
+        file.write_text(json.dumps(other))
+        for option in ("refuse", "go on"):
+            assert refused(config, if_inexact=option).startswith(f"{key}: must be what the run in ")
+    file.write_text(json.dumps({**stored, "device": "NVIDIA H100"}))
+    assert refused(config).endswith("or let the last digits differ with --allow-inexact")
+    assert go_on(config, if_inexact="go on") == ["resumed from step 8"]
+
+
+def test_a_model_that_was_trained_again_is_seen(tiny_runs, tmp_path):
+    base = Path(shutil.copytree(tiny_runs.policy, tmp_path / "base"))
+    config = tiny_runs.sft(tmp_path / "run", model={"base": str(base)}, **RESUMED)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Stopping(2))
+    weights = load_file(base / "model.safetensors")
+    name = min(weights)
+    weights[name] = weights[name] * (1 + torch.finfo(torch.float32).eps)
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    assert refused(config).startswith("model.base: must be what the run in")
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "optimizer.pt", "rng_state.pth", "checkpoint.json"]
+)
+def test_of_a_damaged_checkpoint_the_one_before_is_taken_aloud(stopped, finished, file):
+    config = stopped("sft")
+    damaged = Path(config.run.output) / "checkpoints" / "step-000008" / file
+    whole = bytearray(damaged.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    damaged.write_bytes(whole)
+    assert go_on(config) == [
+        f"checkpoint step-000008 cannot be used: {file} is damaged",
+        "resumed from step 5",
+    ]
+    assert_same_end(Path(config.run.output), finished("sft"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finished_run_says_what_it_said(tiny_runs, finished, name):
+    folder = finished(name)
+    config = configure(tiny_runs, name, folder)
+    before, reporter = content(folder), Listening()
+    result = run(config, reporter, resume=True)
+    assert reporter.messages == [f"nothing to do: the run in {folder} is finished"]
+    assert content(folder) == before
+    assert (result.final, result.steps) == (folder / "final", 15)
+
+
+def test_the_quality_of_a_finished_reward_model_is_read_back(tiny_runs, tmp_path):
+    config = configure(tiny_runs, "train-rm", tmp_path / "run")
+    result = run(config)
+    assert run(config, resume=True) == result
+    assert result.quality.credit is not None
