@@ -33,7 +33,19 @@ class PromptText:
 
     @property
     def key(self) -> str:
-        """What tells this prompt from others."""
+        """What tells this prompt from others, however it is spelt: a list, a transcript, a text.
+
+        It is what is said turn by turn, without white space around it; of a user's only turn, or
+        of a text, the words alone.
+        """
+        said = [(turn.role, turn.content.strip()) for turn in self.conversation]
+        if len(said) == 1:
+            return said[0][1]
+        return "".join(f"\0{role}\0{content}" for role, content in said)
+
+    @property
+    def spelling(self) -> str:
+        """All that its source writes, which fingerprints are taken of."""
         if self.text is not None:
             return self.text
         return "".join(f"\0{turn.role}\0{turn.content}" for turn in self.turns)
@@ -55,11 +67,10 @@ def parse_transcript(text: str) -> tuple[Turn, ...] | None:
 
     White space around what is said is left out, and so is an assistant's turn at the end of which
     there is nothing but its marker. A speaker who writes a marker cannot be told from a new turn;
-    such a transcript does not alternate.
+    such a transcript does not alternate. A turn in which nothing is said has the content "".
 
     Returns:
-        None where the text does not begin with a human's turn, the speakers do not alternate, or
-        a turn is empty.
+        None where the text does not begin with a human's turn, or the speakers do not alternate.
     """
     before, *pieces = _MARKER.split(text)
     turns = [
@@ -70,7 +81,7 @@ def parse_transcript(text: str) -> tuple[Turn, ...] | None:
         return None
     if turns[-1] == Turn("assistant", ""):
         turns.pop()
-    return tuple(turns) if all(turn.content for turn in turns) else None
+    return tuple(turns)
 
 
 def is_transcript(text: str) -> bool:

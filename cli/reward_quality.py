@@ -1,37 +1,40 @@
 """What `abcrl train-rm` prints of a finished reward model."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from abcrl.analysis.credit_spread import CreditSpread
     from abcrl.analysis.preference_quality import PreferenceQuality
     from abcrl.analysis.reward_quality import RewardModelQuality
+    from abcrl.config import RewardModelSettings
 
 
 def describe_quality(
-    quality: "RewardModelQuality | PreferenceQuality", shortest: int, longest: int
+    quality: "RewardModelQuality | PreferenceQuality", settings: "RewardModelSettings"
 ) -> list[str]:
     """Returns lines of at most 80 characters.
 
     Args:
         quality: What was measured on held-out texts or pairs.
-        shortest: Tokens of the shortest truncated text.
-        longest: Of the longest.
+        settings: What the model was trained with.
     """
     from abcrl.analysis.preference_quality import PreferenceQuality
 
     if isinstance(quality, PreferenceQuality):
-        lines, texts = _describe_pairs(quality), "held-out chosen responses"
+        lines, texts = _describe_pairs(quality, settings), "held-out chosen responses"
     else:
-        lines, texts = _describe_classifier(quality, shortest, longest), "held-out texts"
+        lines, texts = _describe_classifier(quality, settings), "held-out texts"
     return lines if quality.credit is None else [*lines, *_describe_credit(quality.credit, texts)]
 
 
-def _describe_classifier(quality: "RewardModelQuality", shortest: int, longest: int) -> list[str]:
+def _describe_classifier(
+    quality: "RewardModelQuality", settings: "RewardModelSettings"
+) -> list[str]:
+    cut = f"on texts {_describe_cut(settings)}"
     bag, bag_truncated = quality.naive_bayes_accuracy, quality.naive_bayes_accuracy_truncated
     limit = quality.cut_to
     whole = "on complete texts" if limit is None else f"on texts of at most {limit} tokens"
-    cut = f"on texts cut to {shortest}-{longest} tokens"
     score = "score" if quality.score_offset is None else "score + offset"
     return [
         "held-out accuracy, beside that of naive Bayes on the same words:",
@@ -47,9 +50,17 @@ def _describe_classifier(quality: "RewardModelQuality", shortest: int, longest: 
     ]
 
 
-def _describe_pairs(quality: "PreferenceQuality") -> list[str]:
+def _describe_cut(settings: "RewardModelSettings") -> str:
+    assert settings.truncation is not None  # something was cut
+    limit = settings.training.max_length
+    lengths = settings.truncation.min_tokens, settings.truncation.max_tokens
+    return f"cut to {min(lengths[0], limit)}-{min(lengths[1], limit)} tokens"
+
+
+def _describe_pairs(quality: "PreferenceQuality", settings: "RewardModelSettings") -> list[str]:
     from abcrl.analysis.preference_quality import say_preferences
 
+    truncated = quality.accuracy_truncated
     pairs = "1 pair" if quality.pairs == 1 else f"{quality.pairs} pairs"
     rule = "longer" if quality.length_prefers_longer else "shorter"
     return [
@@ -57,6 +68,7 @@ def _describe_pairs(quality: "PreferenceQuality") -> list[str]:
         f"[{quality.accuracy_low:.1%}, {quality.accuracy_high:.1%}]",
         f"  preferring the {rule} response instead: {quality.length_accuracy:.1%}",
         *(f"  {part}" for part in say_preferences(quality).split("; ")),
+        *([] if truncated is None else [f"  {truncated:.1%} on pairs {_describe_cut(settings)}"]),
         f"score(chosen) - score(rejected) {quality.margin_mean:+.2f} on average, standard "
         f"deviation {quality.margin_std:.2f}",
         "calibration of P(chosen before rejected) = sigmoid of that difference:",
@@ -65,8 +77,24 @@ def _describe_pairs(quality: "PreferenceQuality") -> list[str]:
         f"score {quality.score_chosen_mean:+.2f} on average on chosen, "
         f"{quality.score_rejected_mean:+.2f} on rejected",
         *_describe_offset(quality),
+        *_describe_ending(quality),
         *_describe_correlation(quality),
     ]
+
+
+def _describe_ending(quality: "PreferenceQuality") -> list[str]:
+    from abcrl.analysis.preference_quality import say_ending
+
+    meaning = say_ending(quality)
+    scores = (
+        f"score {quality.score_chosen_mean:+.2f} on complete chosen responses,",
+        f"  {quality.score_chosen_without_eos_mean:+.2f} on the same without their EOS",
+    )
+    if meaning is None:
+        return [f"ending: {scores[0]}", scores[1]]
+    indent = "  "
+    said = textwrap.wrap(meaning, 80, initial_indent=indent, subsequent_indent=indent)
+    return [f"ending matters: {scores[0]}", scores[1], *said]
 
 
 def _describe_offset(quality: "RewardModelQuality | PreferenceQuality") -> list[str]:

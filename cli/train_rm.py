@@ -103,9 +103,5 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
             )
         from .reward_quality import describe_quality
 
-        lines = describe_quality(
-            result.quality,
-            min(resolved.truncation.min_tokens, resolved.training.max_length),
-            min(resolved.truncation.max_tokens, resolved.training.max_length),
-        )
+        lines = describe_quality(result.quality, resolved)
         typer.echo("\n".join([*lines, f"model in {result.final}"]))

@@ -24,6 +24,10 @@ class SidesOfPairs(NamedTuple):
     chosen_lengths: Int[Tensor, " N"]
     """Tokens of the response, without its prompt."""
     rejected_lengths: Int[Tensor, " N"]
+    chosen_scores_without_eos: Float[Tensor, " N"]
+    """Of the chosen responses less their EOS: what PPO shows of a response cut at its cap."""
+    truncated_scores: tuple[Float[Tensor, " N"], Float[Tensor, " N"]] | None = None
+    """Of chosen and rejected, cut to lengths that PPO produces; None: no such lengths are known."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ class PreferenceQuality:
     """McNemar's exact test of the accuracy against that rule's."""
     score_chosen_mean: float
     score_rejected_mean: float
+    score_std: float
+    """Over both sides of all pairs."""
+    score_chosen_without_eos_mean: float
+    """Of the responses of `score_chosen_mean` less their EOS."""
+    accuracy_truncated: float | None = None
+    """On the same pairs, cut as some of those to train on were; None: none of these was cut."""
     score_offset: float | None = None
     """What the model takes off its output; None: nothing."""
     credit: CreditSpread | None = None
@@ -85,9 +95,14 @@ def measure_preferences(sides: SidesOfPairs, *, prefers_longer: bool) -> Prefere
         by_length = 1 - by_length
     share = float(right.mean())
     interval = wilson_interval(share, len(right))
+    scores = torch.cat([chosen, rejected])
     correlation = length_correlation(
-        torch.cat([chosen, rejected]), torch.cat([sides.chosen_lengths, sides.rejected_lengths])
+        scores, torch.cat([sides.chosen_lengths, sides.rejected_lengths])
     )
+    truncated = None
+    if sides.truncated_scores is not None:
+        better, worse = sides.truncated_scores
+        truncated = float(rightness(better.double() - worse.double()).mean())
     return PreferenceQuality(
         pairs=len(right),
         accuracy=share,
@@ -104,6 +119,9 @@ def measure_preferences(sides: SidesOfPairs, *, prefers_longer: bool) -> Prefere
         length_p=mcnemar_p(right, by_length),
         score_chosen_mean=float(chosen.mean()),
         score_rejected_mean=float(rejected.mean()),
+        score_std=float(scores.std()),
+        score_chosen_without_eos_mean=float(sides.chosen_scores_without_eos.double().mean()),
+        accuracy_truncated=truncated,
     )
 
 
@@ -184,3 +202,18 @@ def say_preferences(quality: PreferenceQuality) -> str:
     if quality.accuracy_low <= 0.5 <= quality.accuracy_high:
         return f"not distinguishable from guessing; {against}"
     return against
+
+
+def say_ending(quality: PreferenceQuality) -> str | None:
+    """Returns what it means for PPO that an EOS moves the score, in words.
+
+    None where it moves the mean by no more than half the standard deviation of the scores.
+    """
+    gain = quality.score_chosen_without_eos_mean - quality.score_chosen_mean
+    if abs(gain) <= quality.score_std / 2:
+        return None
+    known = quality.accuracy_truncated is not None
+    advice = "raise truncation.share" if known else "set truncation to the lengths of its responses"
+    if gain > 0:
+        return f"responses that are cut score higher; PPO may learn not to end: {advice}"
+    return f"responses that are cut score lower; PPO may learn to end early: {advice}"

@@ -75,7 +75,8 @@ class DataConfig(Group):
         Annotated[str, Field(min_length=1)] | None, AfterValidator(check_policy_template)
     ] = None
     """What the policy reads around a prompt, and answers behind: a text with {prompt} that ends in
-    {response}, or chat (its tokenizer's chat template). null: the prompt as it is."""
+    {response}, or chat (its tokenizer's chat template; one that writes the date gives other tokens
+    on another day). null: the prompt as it is."""
     rows: RowsConfig = RowsConfig()
     limit: Annotated[int, Field(ge=2)] | None = None
     """Use at most this many rows (drawn by the seed); null: all."""

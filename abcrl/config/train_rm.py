@@ -1,6 +1,6 @@
 """`abcrl train-rm`: the command's root model."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -56,7 +56,10 @@ class RewardModelSettings(Group):
     training: TrainingConfig = TrainingConfig()
     networks: AdaptationConfig = AdaptationConfig()
     checkpoint: TrainingCheckpointConfig = TrainingCheckpointConfig()
-    truncation: TruncationConfig = TruncationConfig()
+    truncation: TruncationConfig | None = None
+    """Texts, or both sides of a pair, that are cut to lengths that PPO will produce; of a pair that
+    is cut, both sides to the same number of response tokens, and never the prompt. Left out: its
+    defaults with objective classifier, null (no pair is cut) with bradley-terry."""
     pairs: PairObjectiveConfig = PairObjectiveConfig()
     head: HeadConfig = HeadConfig()
     prompt: PromptConfig = PromptConfig()
@@ -66,12 +69,26 @@ class RewardModelSettings(Group):
     credit_texts: Annotated[int, Field(ge=0)] = 64
     """Held-out texts, or chosen responses, over which the spread of credit is reported; 0: none."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_classifier_sees_cut_texts(cls, values: Any) -> Any:  # noqa: ANN401 - not yet validated
+        if isinstance(values, dict) and values.get("objective", "classifier") == "classifier":
+            return {"truncation": {}, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _a_classifier_is_judged_on_cut_texts(self) -> Self:
+        if self.objective == "classifier" and self.truncation is None:
+            raise ValueError(
+                "truncation must be given with objective classifier, which is judged on cut texts "
+                "too, received null; remove it, or set truncation.share to 0 to train on none"
+            )
+        return self
+
     @model_validator(mode="after")
     def _nothing_given_is_ignored(self) -> Self:
         if self.objective == "classifier":
             self._refuse_given("pairs", "with objective classifier, which compares no responses")
-        else:
-            self._refuse_given("truncation", "with objective bradley-terry, which cuts no response")
         if self.head.offset == "none":
             self._refuse_given("head.offset_samples", "with head.offset none")
         if self.head.offset != "sft":

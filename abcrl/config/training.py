@@ -161,9 +161,10 @@ class TrainingConfig(Group):
     """Texts per optimizer step."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Texts per forward and backward pass, must divide batch_size; null: all of them. A matter of
-    memory alone: the step is the same."""
+    memory alone: without dropout the step is the same, up to rounding."""
     max_length: Annotated[int, Field(ge=2)] = 128
-    """Longer texts are cut to this many tokens (and then get no EOS)."""
+    """Longer plain texts are cut to this many tokens, and then get no EOS; responses and pairs that
+    do not fit behind their prompt are left out."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 from pyarrow import ipc, parquet
@@ -10,6 +11,9 @@ from abcrl.config import InputError
 
 from .tables import Problem, Row
 
+# What it raises for a value that Python has none for: text that is no UTF-8 (pyarrow does not look
+# at what it reads before that), a date out of range, an unknown time zone.
+_UNREADABLE = (ValueError, OverflowError, KeyError, pyarrow.ArrowException)
 # What pyarrow raises for a file that is damaged or of another kind.
 _DAMAGED = (pyarrow.ArrowException, OSError)
 _ARROW_FILE = b"ARROW1"
@@ -38,24 +42,33 @@ def open_columnar(
 
 
 def number_rows(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[tuple[int, Row]]:
-    """Yields the rows of batches, numbered from 1; one that is no UTF-8 as a problem."""
+    """Yields the rows of batches, numbered from 1; a value that cannot be read is a problem."""
     number = 0
     for batch in batches:
         try:
             rows = batch.to_pylist()
-        except UnicodeDecodeError:  # pyarrow does not look at what it reads before that
-            rows = [_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        except _UNREADABLE:
+            columns = zip(*map(_values, batch.columns), strict=True)
+            rows = [dict(zip(batch.schema.names, values, strict=True)) for values in columns]
         for row in rows:
             number += 1
             yield number, row
 
 
-def _row(batch: pyarrow.RecordBatch) -> Row:
+def _values(column: pyarrow.Array) -> list[Any]:
     try:
-        [row] = batch.to_pylist()
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except _UNREADABLE:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pyarrow.Scalar) -> Any:  # noqa: ANN401 - whatever a column holds
+    try:
+        return scalar.as_py()
     except UnicodeDecodeError as error:
         return Problem("must be UTF-8", f"the byte {error.object[error.start]:#04x}")
-    return row  # type: ignore[no-any-return]
+    except _UNREADABLE:
+        return Problem("must hold values that can be read", f"one of type {scalar.type}")
 
 
 def _open_parquet(

@@ -3,8 +3,8 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from abcrl.config import InputError, stream_seed
@@ -25,7 +25,7 @@ class Corpus(Generic[R]):
         fingerprint: Content hash of all of them, in order.
         label_fingerprint: Content hash of their labels, or margins; None where none are read.
         left_out: The rows of the source that are not used, and why.
-        contradictory: Rows that say the opposite of an earlier one; they are used.
+        kept: Rows that are used, though there is something to be known of them, by what it is.
         gold_score: The true score of any text, where the source knows one.
         causal_spans: Character spans of the words that decide the gold score, likewise.
     """
@@ -35,7 +35,7 @@ class Corpus(Generic[R]):
     fingerprint: str
     label_fingerprint: str | None = None
     left_out: LeftOut = LeftOut()  # noqa: RUF009 - frozen
-    contradictory: Finding = Finding()  # noqa: RUF009 - frozen
+    kept: Mapping[str, Finding] = field(default_factory=dict)
     gold_score: Callable[[str], float] | None = None
     causal_spans: Callable[[str], list[tuple[int, int]]] | None = None
 
@@ -46,13 +46,10 @@ class Corpus(Generic[R]):
         return {name: value for name, value in named.items() if value is not None}
 
     def notes(self) -> Iterator[str]:
-        """Yields what is to be told of the rows: what was left out, what contradicts."""
+        """Yields what is to be told of the rows: what was left out, and what was not."""
         yield from self.left_out.lines()
-        if self.contradictory.count:
-            yield (
-                f"data: {in_rows(self.contradictory.count)} kept, though contradictory to an "
-                f"earlier one ({self.contradictory})"
-            )
+        for what, finding in self.kept.items():
+            yield f"data: {in_rows(finding.count)} kept, though {what} ({finding})"
 
     def sample_validation(self, count: int) -> list[R]:
         """Returns held-out texts or pairs drawn at random, the same ones each time, in order."""

@@ -1,17 +1,81 @@
 """Which records are trained on and which are held out: told by what they ask."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from abcrl.config import DataConfig, InputError, stream_seed
 
+from .asked import asked_by
+from .reading import Reading, require_like, require_some
 from .records import Record
+from .tables import Table
 
-R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+HELD_OUT = "held out by data.validation"
+"""Why a row is left out that the held-out data hold too."""
 
 
-def draw(records: list[R], config: DataConfig) -> list[R]:
+@dataclass(frozen=True)
+class Parts:
+    """The records of a source, divided, with the numbers of their rows.
+
+    Attributes:
+        train: Those to train on.
+        heldout: Those held out from all training, of the source or of their own.
+        asked: What the latter ask, see `asked_by`.
+        tables: Where the rows of the two are.
+    """
+
+    train: list[tuple[int, Record]]
+    heldout: list[tuple[int, Record]]
+    asked: Container[str]
+    tables: tuple[Table, Table]
+
+
+def divide_source(
+    records: Iterable[tuple[int, Record]],
+    source: Reading,
+    heldout: Reading | None,
+    config: DataConfig,
+) -> Parts:
+    """Returns the records to train on and those held out.
+
+    Args:
+        records: Those of the source, with the numbers of their rows.
+        source: The reading that gives them.
+        heldout: What is held out, where that has a source of its own; it is read here. Rows that
+            ask what any of its rows asks are then left out of training, and `limit` applies to
+            what is trained on alone.
+        config: Limit and division.
+
+    Raises:
+        InputError: A side is empty, or the held-out data are of another kind.
+    """
+    if heldout is None:
+        records = list(records)
+        require_some(records, source)
+        train, held = divide(draw(records, config), config, _key)
+        asked = {key for _, record in held for key in asked_by(record)}
+        return Parts(train, held, asked, (source.table, source.table))
+    require_like(heldout, source)
+    asked = set()
+    held = list(heldout.records(asked))
+    require_some(held, heldout)
+    train = []
+    for number, record in records:
+        if record.key in asked:
+            source.tallies.left_out.add(HELD_OUT, source.table.place(number))
+        else:
+            train.append((number, record))
+    require_like(heldout, source)  # now that it is known what their rows begin with
+    require_some(train, source)
+    return Parts(draw(train, config), held, asked, (source.table, heldout.table))
+
+
+def draw(records: list[T], config: DataConfig) -> list[T]:
     """Returns at most `limit` records, in their order; a smaller limit draws some of the same."""
     if config.limit is None or config.limit >= len(records):
         return records
@@ -20,7 +84,9 @@ def draw(records: list[R], config: DataConfig) -> list[R]:
     return [records[index] for index in sorted(order[: config.limit])]
 
 
-def divide(records: Iterable[R], config: DataConfig) -> tuple[list[R], list[R]]:
+def divide(
+    records: Iterable[T], config: DataConfig, key: Callable[[T], str]
+) -> tuple[list[T], list[T]]:
     """Holds out each record or not by a hash of its key: of the prompt, or the whole text.
 
     So a prompt or a text is on the same side in every run, however many are read and in which
@@ -29,9 +95,9 @@ def divide(records: Iterable[R], config: DataConfig) -> tuple[list[R], list[R]]:
     Raises:
         InputError: A side is empty.
     """
-    parts: tuple[list[R], list[R]] = ([], [])
+    parts: tuple[list[T], list[T]] = ([], [])
     for record in records:
-        position = stream_seed(config.seed, "validation", record.key) / 2**63
+        position = stream_seed(config.seed, "validation", key(record)) / 2**63
         parts[position < config.validation_fraction].append(record)
     for name, part in zip(("training", "validation"), parts, strict=True):
         if not part:
@@ -43,25 +109,5 @@ def divide(records: Iterable[R], config: DataConfig) -> tuple[list[R], list[R]]:
     return parts
 
 
-def hold_out(
-    records: Iterable[tuple[int, R]],
-    heldout: list[R],
-    config: DataConfig,
-    leave_out: Callable[[int], None],
-) -> tuple[list[R], list[R]]:
-    """Returns what to train on and what is held out, where the latter has a source of its own.
-
-    Args:
-        records: Those of the source, with the numbers of their rows.
-        heldout: Those that are held out, all of them.
-        config: `limit` applies to what is trained on alone.
-        leave_out: Takes the numbers of rows whose key is among what is held out.
-    """
-    keys = {record.key for record in heldout}
-    train = []
-    for number, record in records:
-        if record.key in keys:
-            leave_out(number)
-        else:
-            train.append(record)
-    return draw(train, config), heldout
+def _key(numbered: tuple[int, Record]) -> str:
+    return numbered[1].key

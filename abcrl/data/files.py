@@ -10,13 +10,14 @@ import json
 import sys
 import zlib
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from abcrl.config import InputError
 from abcrl.config.data import FILE_SUFFIXES
 
-from .tables import Problem, Row, Table
+from .tables import LONG, Blank, Problem, Row, Table
 
 _BOM = b"\xef\xbb\xbf"
 _FLAGS = {"data.source": "--dataset", "data.validation": "--validation"}
@@ -75,11 +76,13 @@ def open_file(
         columns, rows = open_columnar(path, wanted)
         return Table(str(path), rows, in_lines=False, columns=columns, key=key)
     if name.endswith((".csv", ".csv.gz")):
-        records = _csv_records(path)
+        spans: dict[int, int] = {}
+        records = _csv_records(path, spans)
         header = _header(records, path)
         if header is None:  # nothing at all: no rows
             return Table(str(path), (), in_lines=True, key=key)
-        return Table(str(path), _csv_rows(records, header), in_lines=True, columns=header, key=key)
+        rows = _csv_rows(records, header, spans)
+        return Table(str(path), rows, in_lines=True, columns=header, key=key, spans=spans)
     if name.endswith((".txt", ".txt.gz")):
         return Table(str(path), _text_rows(path), in_lines=True, columns=[TEXT_COLUMN], key=key)
     return Table(str(path), _json_rows(path), in_lines=True, key=key)
@@ -99,8 +102,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         line = _decode(raw)
         if isinstance(line, Problem):
             yield number, line
-        elif not line.isspace():
-            yield number, _json_row(line)
+        else:
+            yield number, Blank() if line.isspace() else _json_row(line)
 
 
 def _json_row(line: str) -> Row:
@@ -130,14 +133,18 @@ _JSON = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def _header(records: Iterator[tuple[int, list[str] | Problem]], path: Path) -> list[str] | None:
-    number, header = next(records, (0, None))
+    filled = (record for record in records if not isinstance(record[1], Blank))
+    number, header = next(filled, (0, None))
     if isinstance(header, Problem):
         raise InputError(f"{path}:{number}: {header}")
     return header
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
-    """Yields the line that each record begins in, and its fields; the header comes first."""
+def _csv_records(path: Path, spans: dict[int, int]) -> Iterator[tuple[int, list[str] | Problem]]:
+    """Yields the line that each record begins in, and its fields; the header comes first.
+
+    In `spans` it notes how many lines a record takes, where that is not one.
+    """
     csv.field_size_limit(sys.maxsize)  # the module's own limit of 128 KiB is shorter than a book
     undecoded: list[tuple[int, Problem]] = []
     reader = csv.reader(_decoded(path, undecoded), strict=True)
@@ -149,11 +156,16 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str] | Problem]]:
         except csv.Error as error:
             rule = f"must be a CSV record with commas and double quotes ({error})"
             fields = Problem(rule, remedy="mend or remove the record")
+        lines = reader.line_num + 1 - number
+        if lines > 1:
+            spans[number] = lines
         if undecoded:
             yield undecoded[0]
             undecoded.clear()
-        elif fields:
-            yield number, fields
+        elif isinstance(fields, Problem) and lines > 1:
+            yield number, replace(fields, received=f"one of {lines} lines")
+        elif fields is not None:
+            yield number, fields or Blank()
 
 
 def _decoded(path: Path, undecoded: list[tuple[int, Problem]]) -> Iterator[str]:
@@ -168,15 +180,18 @@ def _decoded(path: Path, undecoded: list[tuple[int, Problem]]) -> Iterator[str]:
 
 
 def _csv_rows(
-    records: Iterator[tuple[int, list[str] | Problem]], header: list[str]
+    records: Iterator[tuple[int, list[str] | Problem]], header: list[str], spans: dict[int, int]
 ) -> Iterator[tuple[int, Row]]:
     for number, fields in records:
         if isinstance(fields, Problem):
             yield number, fields
         elif len(fields) != len(header):
+            over = f" over {spans[number]} lines" if number in spans else ""
             rule = f"must have as many fields as the header ({len(header)})"
-            yield number, Problem(rule, str(len(fields)), "mend or remove the record")
+            yield number, Problem(rule, f"{len(fields)}{over}", "mend or remove the record")
         else:
+            if spans.get(number, 0) <= LONG:  # nothing to be told
+                spans.pop(number, None)
             yield number, dict(zip(header, fields, strict=True))
 
 

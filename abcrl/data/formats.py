@@ -1,11 +1,12 @@
 """What the rows of a source are: told from the names of its columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from abcrl.config import ColumnsConfig, DataConfig, InputError
 
-from .tables import Table, listed
+from .tables import Problem, Row, Table, listed
 
 _NEEDED = {
     "pairs": ("chosen", "rejected"),
@@ -18,6 +19,9 @@ _NEEDED = {
 
 _READ = {**_NEEDED, "pairs": ("prompt", "chosen", "rejected", "margin")}
 """Columns that a format reads."""
+
+LOOK_AHEAD = 100
+"""How many rows tell the columns of a source that does not name them."""
 
 _LABELLED = ("messages", "response", "text")
 _FLAGS = {"text": "--text-column", "label": "--label-column"}
@@ -69,6 +73,43 @@ class Layout:
 def named_columns(config: ColumnsConfig) -> set[str]:
     """Returns the names of all columns that may be read."""
     return {name for name in config.model_dump().values() if name is not None}
+
+
+def with_columns(table: Table, config: DataConfig, use: Use) -> Table:
+    """Returns the table with columns: where it names none, those of its first rows.
+
+    They are the columns of most of the first `LOOK_AHEAD` rows, of those that the use can read: so
+    a first row that is bad, or has less than the others, is a bad row and not the rule. They stay
+    None where no row can be read.
+    """
+    if table.columns is not None:
+        return table
+    rows = iter(table.rows)
+    begun: list[tuple[int, Row]] = []
+    names: list[Sequence[str]] = []
+    for number, row in rows:
+        begun.append((number, row))
+        if not isinstance(row, Problem):
+            names.append(list(row))
+        if names and len(begun) >= LOOK_AHEAD:
+            break
+    columns = _columns_of_most(table, names, config, use)
+    return replace(table, rows=chain(begun, rows), columns=columns)
+
+
+def _columns_of_most(
+    table: Table, rows: Sequence[Sequence[str]], config: DataConfig, use: Use
+) -> list[str] | None:
+    """Returns all columns of the rows that are read like most of them; None of no rows."""
+    alike: dict[object, list[Sequence[str]]] = {}
+    for names in rows:
+        try:
+            layout = find_layout(replace(table, columns=names), config, use)
+        except InputError:
+            continue
+        alike.setdefault((layout.format, *layout.columns), []).append(names)
+    most = max(alike.values(), key=len, default=rows[:1])
+    return list(dict.fromkeys(chain.from_iterable(most))) if rows else None
 
 
 def find_layout(table: Table, config: DataConfig, use: Use) -> Layout:

@@ -67,6 +67,21 @@ class Tally:
         }
 
 
+@dataclass(frozen=True)
+class Tallies:
+    """All that is counted while the rows of a source go by, and those that are held out.
+
+    Attributes:
+        left_out: Rows that are not used.
+        kept: Rows that are used, though there is something to be known of them.
+        bad: Rows that cannot be read, by the rule that they break.
+    """
+
+    left_out: Tally = field(default_factory=Tally)
+    kept: Tally = field(default_factory=Tally)
+    bad: Tally = field(default_factory=Tally)
+
+
 def in_rows(count: int) -> str:
     """Returns so many rows, in words."""
     return "1 row" if count == 1 else f"{count} rows"

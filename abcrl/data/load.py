@@ -7,10 +7,11 @@ from abcrl.config import DataConfig
 
 from . import toy
 from .corpus import Corpus, make_corpus
-from .division import divide, draw, hold_out
+from .division import divide, divide_source
 from .formats import LABELLED, PAIRS, PROMPTS, TEXTS, Use, named_columns
-from .left_out import Finding, LeftOut, Tally
-from .reading import HELD_OUT, Reading, require_like, require_some
+from .left_out import LeftOut, Tallies
+from .projection import Projection, answered, compared, learnt
+from .reading import Reading, require_some
 from .records import Example, Pair, Record
 from .sources import open_source, open_validation
 
@@ -32,7 +33,7 @@ def load_corpus(config: DataConfig, *, labelled: bool = False) -> Corpus[Example
     if config.built_in:
         corpus = _load_toy(config)
     else:
-        corpus = _load(config, LABELLED if labelled else TEXTS, _learnt)
+        corpus = _load(config, LABELLED if labelled else TEXTS, learnt)
     if labelled:
         corpus.require_labels()
     return corpus
@@ -50,8 +51,10 @@ def load_pairs(config: DataConfig) -> Corpus[Pair]:
             Pair(None, chosen, rejected)
             for chosen, rejected in toy.generate_pairs(count, seed=config.seed)
         ]
-        return make_corpus(*divide(pairs, config), gold_score=toy.gold_score)
-    return _load(config, PAIRS, _pair)
+        # No review is in two pairs, so that nothing depends on the order of the sides.
+        parts = divide(pairs, config, lambda pair: pair.chosen + pair.rejected)
+        return make_corpus(*parts, gold_score=toy.gold_score)
+    return _load(config, PAIRS, compared)
 
 
 def load_prompts(config: DataConfig) -> Corpus[Example]:
@@ -62,7 +65,7 @@ def load_prompts(config: DataConfig) -> Corpus[Example]:
     Raises:
         InputError: See `load_corpus`.
     """
-    return _load_toy(config) if config.built_in else _load(config, PROMPTS, _asked)
+    return _load_toy(config) if config.built_in else _load(config, PROMPTS, answered)
 
 
 def read_corpus(
@@ -103,51 +106,29 @@ def _told(corpus: Corpus[R], tell: Callable[[str], None]) -> Corpus[R]:
 def _load_toy(config: DataConfig) -> Corpus[Example]:
     count = toy.DEFAULT_COUNT if config.limit is None else config.limit
     reviews = toy.generate_reviews(count, seed=config.seed)
-    train, validation = divide([Example(review.text, review.label) for review in reviews], config)
+    examples = [Example(review.text, review.label) for review in reviews]
+    train, validation = divide(examples, config, lambda example: example.key)
     return make_corpus(train, validation, gold_score=toy.gold_score, causal_spans=toy.causal_spans)
 
 
-def _load(config: DataConfig, use: Use, project: Callable[[Record], R]) -> Corpus[R]:
+def _load(config: DataConfig, use: Use, take: Callable[[Record], R]) -> Corpus[R]:
     """Reads and divides the records of a source, and only then takes of each what is needed.
 
     So whatever they are read for, the same ones are held out and the same drawn.
     """
-    left_out, contradictory = Tally(), Tally()
+    tallies = Tallies()
     wanted = named_columns(config.columns)
-    source = Reading(open_source(config, wanted), config, use, left_out, contradictory)
-    heldout = open_validation(config, wanted)
-    if heldout is None:
-        records = [record for _, record in source.records()]
-        require_some(records, source.table, left_out)
-        train, validation = divide(draw(records, config), config)
-    else:
-        named = Reading(heldout, config, use, left_out, contradictory)
-        require_like(named, source)
-        records = [record for _, record in named.records()]
-        require_some(records, named.table, left_out)
-        train, validation = hold_out(
-            source.records(),
-            records,
-            config,
-            lambda number: left_out.add(HELD_OUT, source.table.place(number)),
-        )
-        require_some(train, source.table, left_out)
+    source = Reading(open_source(config, wanted), config, use, tallies)
+    table = open_validation(config, wanted)
+    heldout = None if table is None else Reading(table, config, use, tallies)
+    parts = divide_source(source.records(), source, heldout, config)
+    projection = Projection(take, config.rows, tallies.left_out)
+    train = projection.of(parts.train, parts.tables[0], parts.asked)
+    validation = projection.of(parts.heldout, parts.tables[1])
+    require_some(train, source)
     return make_corpus(
-        [project(record) for record in train],
-        [project(record) for record in validation],
-        left_out=LeftOut(left_out.findings()),
-        contradictory=next(iter(contradictory.findings().values()), Finding()),
+        train,
+        validation,
+        left_out=LeftOut(tallies.left_out.findings()),
+        kept=tallies.kept.findings(),
     )
-
-
-def _learnt(record: Record) -> Example:
-    return record if isinstance(record, Example) else Example(record.chosen, prompt=record.prompt)
-
-
-def _pair(record: Record) -> Pair:
-    assert isinstance(record, Pair)  # the only format that is read
-    return record
-
-
-def _asked(record: Record) -> Example:
-    return _learnt(record) if record.prompt is None else Example("", prompt=record.prompt)

@@ -5,22 +5,26 @@ from collections.abc import Iterator, Sequence
 
 from abcrl.config import DataConfig, InputError, RowsConfig
 
-from .formats import Layout, Use, find_layout
-from .left_out import PLACES, Tally, in_rows
+from .asked import asked_by_row
+from .formats import Layout, Use, find_layout, with_columns
+from .left_out import PLACES, Tallies, in_rows
 from .records import Pair, Record
 from .rows import Parse, make_parser
 from .selection import make_selection
-from .tables import BadRowError, Problem, Row, Table
+from .tables import LONG, BadRowError, Blank, Problem, Row, Table
 from .values import UnusedRow
 
 COPIES = "copies of an earlier row"
 """Why a copy is left out."""
 
-HELD_OUT = "held out by data.validation"
-"""Why a row is left out that the held-out data hold too."""
-
 CONTRADICTORY = "contradictory to an earlier one"
 """A text with the other label, or a pair the other way round."""
+
+MANY_LINES = f"of more than {LONG} lines, as where a quote is missing"
+"""A record that may have swallowed others."""
+
+BLANK_LINE = "blank line"
+"""Why a line is left out that holds no row."""
 
 
 class Reading:
@@ -29,60 +33,52 @@ class Reading:
     Attributes:
         table: The table, with its columns.
         layout: What its rows are; None where it has no row that can be read.
-        bad: Rows that cannot be read, by the rule that they break.
+        tallies: Where rows are counted that are not used, or of which something is to be known.
+        prompted: Whether its records have prompts, as the first one has; None before that.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        config: DataConfig,
-        use: Use,
-        left_out: Tally,
-        contradictory: Tally,
-    ) -> None:
-        """Looks at the columns and reads no more than the first row.
+    def __init__(self, table: Table, config: DataConfig, use: Use, tallies: Tallies) -> None:
+        """Looks at the columns and reads no more than the first rows.
 
         Args:
             table: The rows.
             config: Format and columns, and which rows are used.
             use: What they are read for.
-            left_out: Where rows that are not used are counted.
-            contradictory: Where records are counted that say the opposite of an earlier one; they
-                are used.
+            tallies: Where rows are counted.
 
         Raises:
             InputError: A column is missing, or the format is of no use.
         """
-        self.table = table.with_columns()
+        self.table = with_columns(table, config, use)
         self.layout: Layout | None = None
+        self._parse: Parse | None = None
         if self.table.columns is not None:
             self.layout = find_layout(self.table, config, use)
+            self._parse = make_parser(self.layout, config)
         self._config = config
-        self._use = use
-        self._left_out = left_out
-        self._contradictory = contradictory
-        self.bad = Tally()
-        self._prompted: bool | None = None
+        self.tallies = tallies
+        self.prompted: bool | None = None
         self._first_bad: Problem | None = None
         self._bad_numbers: list[int] = []
 
-    def records(self) -> Iterator[tuple[int, Record]]:
+    def records(self, asked: set[str] | None = None) -> Iterator[tuple[int, Record]]:
         """Yields the records that are used, with the numbers of their rows; to be taken once.
+
+        Args:
+            asked: Where is put what the rows ask, of those that are not used too.
 
         Raises:
             InputError: After the last row, where some cannot be read and `rows.bad` says refuse;
                 or the source breaks off.
         """
-        parse = None if self.layout is None else make_parser(self.layout, self._config)
         refused = make_selection(self._config.rows)
         copies = _Copies(self.layout, self._config.rows)
         opposites = _Opposites()
-        mixed = self.layout is not None and self.layout.splits
         for number, row in self.table.rows:
+            if asked is not None and self.layout is not None:
+                asked.update(asked_by_row(row, self.layout))
             try:
-                record = _parsed(row, parse)
-                if mixed:
-                    self._require_like_first(record)
+                record = self._parsed(row)
                 reason = refused(record) or copies.reason(row)
             except BadRowError as error:
                 self._add_bad(number, error.problem)
@@ -90,18 +86,33 @@ class Reading:
             except UnusedRow as unused:
                 reason = str(unused)
             if reason:
-                self._left_out.add(reason, self.table.place(number))
+                self.tallies.left_out.add(reason, self.table.place(number))
                 continue
-            if opposites.met(record):
-                self._contradictory.add(CONTRADICTORY, self.table.place(number))
+            self._note(number, opposites.met(record))
             yield number, record
         self._refuse_bad()
 
+    def _parsed(self, row: Row) -> Record:
+        if isinstance(row, Blank):
+            raise UnusedRow(BLANK_LINE)
+        if isinstance(row, Problem) or self._parse is None:
+            raise BadRowError.of(row if isinstance(row, Problem) else Problem("must be readable"))
+        record = self._parse(row)
+        self._require_like_first(record)
+        return record
+
+    def _note(self, number: int, contradictory: bool) -> None:  # noqa: FBT001 - said by its name
+        place = self.table.place(number)
+        if contradictory:
+            self.tallies.kept.add(CONTRADICTORY, place)
+        if number in self.table.spans:
+            self.tallies.kept.add(MANY_LINES, place)
+
     def _add_bad(self, number: int, problem: Problem) -> None:
         place = self.table.place(number)
-        self.bad.add(problem.rule, place)
+        self.tallies.bad.add(problem.rule, place)
         if self._config.rows.bad == "drop":
-            self._left_out.add(problem.rule, place)
+            self.tallies.left_out.add(problem.rule, place)
         else:
             self._first_bad = self._first_bad or problem
             self._bad_numbers.append(number)
@@ -122,21 +133,21 @@ class Reading:
 
     def _require_like_first(self, record: Record) -> None:
         """Where no column gives the prompt, all pairs have one or none: as the first has."""
-        if self._prompted is None:
-            self._prompted = record.prompt is not None
-        if self._prompted != (record.prompt is not None):
-            first, this = ("a", "none") if self._prompted else ("no", "one")
+        if self.prompted is None:
+            self.prompted = record.prompt is not None
+        if self.prompted != (record.prompt is not None):
+            first, this = ("a", "none") if self.prompted else ("no", "one")
             raise BadRowError(f"must begin with {first} prompt, as the first row does", this)
 
 
-def require_some(records: Sequence[Record], table: Table, left_out: Tally) -> None:
+def require_some(records: Sequence[object], reading: Reading) -> None:
     """Refuses a source of which nothing is used.
 
     Raises:
         InputError: It says why.
     """
     if not records:
-        reasons = ", ".join(left_out.findings())
+        table, reasons = reading.table, ", ".join(reading.tallies.left_out.findings())
         raise InputError(
             f"{table.key}: must hold at least two texts, received {table.name} with none"
             f"{f' that is used ({reasons})' if reasons else ''}; give another"
@@ -144,7 +155,9 @@ def require_some(records: Sequence[Record], table: Table, left_out: Tally) -> No
 
 
 def require_like(heldout: Reading, source: Reading) -> None:
-    """Refuses held-out data of another format than that of the source.
+    """Refuses held-out data of another format than that of the source, or without its prompts.
+
+    Whether there are prompts is known only of what has been read.
 
     Raises:
         InputError: It names both.
@@ -155,6 +168,12 @@ def require_like(heldout: Reading, source: Reading) -> None:
             f"data.validation: must hold rows of the format of data.source ({here.format}), "
             f"received {heldout.table.name} of {there.format}; give another, or name the columns "
             f"of both alike"
+        )
+    if None not in (heldout.prompted, source.prompted) and heldout.prompted != source.prompted:
+        has, received = ("", "none") if source.prompted else ("no ", "some")
+        raise InputError(
+            f"data.validation: must hold rows with {has}prompts, as data.source does, received "
+            f"{heldout.table.name} with {received}; give another, or split both alike"
         )
 
 
@@ -193,10 +212,3 @@ class _Opposites:
         if record.label is None:
             return False
         return self._labels.setdefault(record.content, record.label) != record.label
-
-
-def _parsed(row: Row, parse: Parse | None) -> Record:
-    if isinstance(row, Problem) or parse is None:
-        problem = row if isinstance(row, Problem) else Problem("must be readable")
-        raise BadRowError(problem.rule, problem.received, problem.remedy)
-    return parse(row)

@@ -28,7 +28,7 @@ class Example:
     @property
     def content(self) -> str:
         """All that is read but the label, as one text that fingerprints are taken of."""
-        return self.text if self.prompt is None else f"{self.prompt.key}\0\0{self.text}"
+        return self.text if self.prompt is None else f"{self.prompt.spelling}\0\0{self.text}"
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,18 @@ class Pair:
 
     @property
     def key(self) -> str:
-        """What the division goes by: all pairs of a prompt are on its side."""
+        """What the division goes by: all pairs of a prompt are on its side.
+
+        Where there is none, it is both texts, whichever is the better one.
+        """
         if self.prompt is None or self.prompt.empty:
-            return self.chosen + self.rejected
+            return "\0".join(sorted((self.chosen, self.rejected)))
         return self.prompt.key
 
     @property
     def content(self) -> str:
         """All that is read but the margin, as one text that fingerprints are taken of."""
-        asked = "" if self.prompt is None else self.prompt.key
+        asked = "" if self.prompt is None else self.prompt.spelling
         return f"{asked}\0\0{self.chosen}\0\0{self.rejected}"
 
 

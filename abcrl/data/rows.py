@@ -9,10 +9,10 @@ from abcrl.dialogue import PromptText
 from .formats import Layout
 from .records import Example, Pair, Record
 from .selection import EMPTY_RESPONSE
-from .tables import BadRowError, listed
+from .tables import BadRowError, Problem, listed
 from .values import (
     UnusedRow,
-    read_answer,
+    read_answers,
     read_label,
     read_margin,
     read_prompt,
@@ -45,8 +45,10 @@ def make_parser(layout: Layout, config: DataConfig) -> Parse:
                     listed(list(row)),
                     "add it or remove the row",
                 )
+            if isinstance(row[column], Problem):
+                raise BadRowError.of(row[column])
         if absent is not None and absent in row:
-            rule = f"must not have the field {absent!r}, which the first row lacks"
+            rule = f"must not have the field {absent!r}, which the first rows lack"
             raise BadRowError(rule, remedy="remove it, or add it to all rows")
         record = parse(row)
         if label is None or isinstance(record, Pair):
@@ -71,7 +73,7 @@ def _response_parser(columns: Mapping[str, str]) -> Parse:
 
     def parse(row: Mapping[str, Any]) -> Record:
         asked = read_prompt(row[prompt], prompt)
-        return _answered(asked, read_answer(row[response], response, asked))
+        return _answered(asked, *read_answers([row[response]], [response], asked))
 
     return parse
 
@@ -101,9 +103,7 @@ def _pair_parser(columns: Mapping[str, str]) -> Parse:
         if prompt is None:
             return Pair(*split_pair(*sides, names), margin=better)
         asked = read_prompt(row[prompt], prompt)
-        chosen, rejected = (
-            read_answer(side, name, asked) for side, name in zip(sides, names, strict=True)
-        )
+        chosen, rejected = read_answers(sides, names, asked)
         return Pair(asked, chosen, rejected, better)
 
     return parse

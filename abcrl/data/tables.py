@@ -1,8 +1,7 @@
 """The rows of a source on their way in, and what is wrong with one."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -26,6 +25,13 @@ class Problem:
         return f"{self.rule}{received}; {self.remedy}"
 
 
+@dataclass(frozen=True)
+class Blank(Problem):
+    """A line that holds no row at all; it is left out and no reason to refuse the others."""
+
+    rule: str = "must hold a row"
+
+
 class BadRowError(ValueError):
     """A row cannot be read."""
 
@@ -33,9 +39,20 @@ class BadRowError(ValueError):
         self.problem = Problem(rule, str(received), remedy or Problem.remedy)
         super().__init__(str(self.problem))
 
+    @classmethod
+    def of(cls, problem: Problem) -> "BadRowError":
+        """Returns the error of a problem."""
+        return cls(problem.rule, problem.received, problem.remedy)
+
 
 Row = Mapping[str, Any] | Problem
-"""The values of a row, by the names of their columns; or why it has none."""
+"""The values of a row, by the names of their columns; or why it has none.
+
+A value that cannot be read is a `Problem` too.
+"""
+
+LONG = 100
+"""Records of more lines are told: a quote that is never closed swallows lines."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class Table:
         in_lines: Whether the numbers are lines.
         columns: Names of the columns; None where every row has names of its own.
         key: Configuration key that names the source.
+        spans: How many lines a record takes, by its number, as far as rows were taken: of those
+            that are bad and take several, and of those that take more than `LONG`.
     """
 
     name: str
@@ -56,6 +75,7 @@ class Table:
     in_lines: bool
     columns: Sequence[str] | None = None
     key: str = "data.source"
+    spans: Mapping[int, int] = field(default_factory=dict)
 
     def at(self, number: int) -> str:
         """Returns where a row is, for messages."""
@@ -64,23 +84,9 @@ class Table:
     def place(self, number: int) -> str:
         """Returns where a row is, in short."""
         name = self.name.rpartition("/")[2]
+        if number in self.spans:
+            return f"{name}:{number}-{number + self.spans[number] - 1}"
         return f"{name}:{number}" if self.in_lines else f"{name} row {number}"
-
-    def with_columns(self) -> "Table":
-        """Returns the table with columns: where it names none, those of its first readable row.
-
-        They stay None where no row can be read.
-        """
-        if self.columns is not None:
-            return self
-        rows, begun = iter(self.rows), []
-        for number, row in rows:
-            begun.append((number, row))
-            if not isinstance(row, Problem):
-                break
-        first = begun[-1][1] if begun else Problem("")
-        columns = None if isinstance(first, Problem) else list(first)
-        return Table(self.name, chain(begun, rows), self.in_lines, columns, self.key)
 
 
 def short(value: object) -> str:

@@ -11,6 +11,7 @@ ANSWER_MARKER = "\n\nAssistant:"
 """What comes before the answer in a transcript."""
 
 OUT_OF_ORDER = "role markers out of order"
+EMPTY_TURN = "a turn in which nothing is said"
 DIFFERENT_PROMPTS = "the two sides answer different prompts"
 
 
@@ -37,9 +38,11 @@ def read_text(value: object, column: str) -> str:
 def read_prompt(value: object, column: str) -> PromptText:
     """Returns a prompt: a text, a transcript that breaks off where the answer begins, or turns.
 
+    White space behind the last marker of a transcript stays in its text.
+
     Raises:
         BadRowError: It is none of these, or its last turn is not the user's.
-        UnusedRow: It is a transcript whose speakers do not alternate.
+        UnusedRow: It is a transcript whose speakers do not alternate, or say nothing.
     """
     if isinstance(value, list):
         turns = read_turns(value, column)
@@ -47,17 +50,32 @@ def read_prompt(value: object, column: str) -> PromptText:
             raise BadRowError(f"{column} must end with a turn of the user", turns[-1].role)
         return PromptText(turns=turns)
     text = _text_or_turns(value, column)
-    if is_transcript(text) and text.endswith(ANSWER_MARKER):
+    if is_transcript(text) and text.rstrip().endswith(ANSWER_MARKER):
         return _transcript_prompt(text)
     return PromptText(text)
 
 
-def read_answer(value: object, column: str, prompt: PromptText) -> str:
-    """Returns a response: a text, or the one turn of a list; before it the prompt may be repeated.
+def read_answers(
+    values: Sequence[object], columns: Sequence[str], prompt: PromptText
+) -> tuple[str, ...]:
+    """Returns the responses of a row: texts, or the one turn of a list each.
+
+    Before it the prompt may be repeated, before all of them where it is a transcript: of another
+    text nobody can tell whether it is not meant to be said again.
 
     Raises:
-        BadRowError: It is neither, or another's turn.
+        BadRowError: One is neither, or another's turn.
     """
+    answers = tuple(
+        _read_answer(value, column, prompt) for value, column in zip(values, columns, strict=True)
+    )
+    asked = prompt.text if prompt.turns else None
+    if asked is not None and all(answer.startswith(asked) for answer in answers):
+        return tuple(answer.removeprefix(asked) for answer in answers)
+    return answers
+
+
+def _read_answer(value: object, column: str, prompt: PromptText) -> str:
     if not isinstance(value, list):
         return _text_or_turns(value, column)
     turns = read_turns(value, column, begins="assistant" if len(value) == 1 else "user")
@@ -74,7 +92,8 @@ def split_conversation(value: object, column: str) -> tuple[PromptText, str]:
 
     Raises:
         BadRowError: It is neither, or does not end with a turn of the assistant.
-        UnusedRow: It is a transcript whose speakers do not alternate, or the last is the human.
+        UnusedRow: It is a transcript whose speakers do not alternate, or say nothing, or the last
+            is the human.
     """
     if isinstance(value, list):
         turns = read_turns(value, column)
@@ -200,6 +219,8 @@ def _transcript_prompt(text: str) -> PromptText:
     turns = parse_transcript(text)
     if turns is None or turns[-1].role != "user":
         raise UnusedRow(OUT_OF_ORDER)
+    if not all(turn.content for turn in turns[:-1]):
+        raise UnusedRow(EMPTY_TURN)
     return PromptText(text, turns)
 
 

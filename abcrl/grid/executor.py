@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from multiprocessing import connection, context
 from multiprocessing.process import BaseProcess
 
+from abcrl import signals
 from abcrl.config.errors import RunFailedError
 
-from . import signals
 from .server import Context, choose_context, end_server
 from .tasks import GridProgress, Task, TaskResult
 from .worker import Assignment, Outcome, assign, work

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import context, resource_tracker
 
-from .signals import ENDING, blocked
+from abcrl.signals import ENDING, blocked
 
 Context = context.ForkServerContext | context.SpawnContext
 

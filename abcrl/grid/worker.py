@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
 
+from abcrl import signals
 from abcrl.config.errors import InputError, RunFailedError
 
-from . import signals
 from .tasks import Task
 
 ORPHANED = 113

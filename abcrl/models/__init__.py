@@ -20,6 +20,7 @@ from .loading import (
     give_pad_token,
     load_causal_lm,
     new_classifier,
+    tokenizer_fingerprint,
 )
 from .new_gelu import compute_gelu_in_place
 from .policy import (
@@ -128,6 +129,7 @@ __all__ = [
     "splice_response",
     "splice_responses",
     "token_bytes",
+    "tokenizer_fingerprint",
     "tokenizer_identity",
     "tokens_in_spans",
     "train_tokenizer",

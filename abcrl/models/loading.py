@@ -1,5 +1,7 @@
 """From folder or Hub id to a model in float32."""
 
+import hashlib
+import json
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +15,7 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from abcrl.config import InputError
@@ -134,14 +137,37 @@ def new_classifier(  # noqa: PLR0913 - what a classifier is made of
 def give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Sees to it that model and tokenizer have a pad token that is not EOS.
 
-    Embeddings only ever grow: many checkpoints have more rows than their tokenizer has tokens.
+    Embeddings only ever grow: many checkpoints have more rows than their tokenizer has tokens. A
+    row that is new is always the same one; the global generator is neither read nor moved.
+
+    Args:
+        model: Its embedding, and its output head if it is a language model, may grow.
+        tokenizer: Its tokenizer; one that got its pad token with another copy of the model will do.
     """
-    if add_pad_token(tokenizer) and len(tokenizer) > embedding_rows(model):
-        model.resize_token_embeddings(len(tokenizer))
+    add_pad_token(tokenizer)
+    if len(tokenizer) > embedding_rows(model):
+        devices = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # transformers draws about the mean row
+            torch.manual_seed(0)
+            model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
     generation_config = getattr(model, "generation_config", None)  # a classifier has none
     if generation_config is not None:
         generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Returns a hash of what the ids of a text follow from, chat template and all.
+
+    Of a tokenizer that is none of the library tokenizers' its vocabulary stands for its rules. No
+    version of a library is in it.
+    """
+    rules = tokenizer.get_vocab()
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    roles = {role: str(token) for role, token in tokenizer.special_tokens_map.items()}
+    content = json.dumps([rules, roles, tokenizer.chat_template], sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def embedding_rows(model: PreTrainedModel) -> int:

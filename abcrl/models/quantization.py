@@ -20,7 +20,7 @@ def require_nf4(device: torch.device) -> None:
     if find_spec("bitsandbytes") is None:
         raise InputError(
             f"{_KEY}: must be none without the package bitsandbytes, received nf4; install it "
-            f"(pip install 'abcrl[qlora]'), or leave {_KEY} out"
+            f'(pip install -e ".[qlora]"), or leave {_KEY} out'
         )
     if device.type != "cuda":
         raise InputError(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from abcrl.config import RunFailedError
+
 _PARAMETER, _OPTIMIZER = "parameter/", "optimizer/"
 
 
@@ -104,3 +106,21 @@ def _require_same_shapes(trained: Mapping[str, Tensor], stored: Mapping[str, Ten
             f"tensors must be those of the policy's trained parameters: {name} must be "
             f"{wanted.get(name)}, received {received.get(name)}"
         )
+
+
+def require_finite_weights(tensors: Mapping[str, Tensor], advice: str) -> None:
+    """Refuses weights, or an optimizer's memory of them, that no run can go on from.
+
+    The extremes of a tensor are finite where all of it is, and take no copy of it.
+
+    Raises:
+        RunFailedError: Names the first that is not finite.
+    """
+    finite: dict[torch.device, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        extremes = torch.stack(tensor.aminmax())
+        finite.setdefault(tensor.device, {})[name] = extremes.isfinite().all()
+    for found in finite.values():
+        for name, good in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
+            if not good:
+                raise RunFailedError(f"weights are not finite ({name}); {advice}")

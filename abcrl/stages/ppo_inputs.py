@@ -22,6 +22,7 @@ from abcrl.rl.sampling.prompts import (
     heldout_prompts,
     prompt_pool,
     prompts_of,
+    require_batch,
     tell_left_out,
     too_few_prompts,
 )
@@ -70,6 +71,7 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     train = prompt_pool(corpus.train, tokenizer, config.prompt, config.data.template)
     heldout = heldout_pool(corpus.validation, tokenizer, config.prompt, config.data.template)
     tell_left_out(reporter.message, (train, heldout), config.prompt)
+    require_batch(train, config.prompt, config.ppo.batch_size)
     actors.scorer.require_prompts(prompts_of([*corpus.train, *corpus.validation]))
     _try_evidence(config, train, actors)
     fingerprints = {

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from abcrl.config import PpoConfig, RunFailedError, to_yaml
-from abcrl.grid.signals import held_back
 from abcrl.reporter import Reporter
 from abcrl.rl.formulas.kl import KlController, kl_alarm
 from abcrl.rl.formulas.learning_rate import learning_rate_at
@@ -14,9 +13,14 @@ from abcrl.rl.metrics import rollout_metrics, update_metrics
 from abcrl.rl.reference_kl import ReferenceKl
 from abcrl.rl.rollout import Rollout, collect_rollout
 from abcrl.rl.scoring.calibration import set_value_units
-from abcrl.rl.training_state import restore_training, training_tensors
+from abcrl.rl.training_state import (
+    require_finite_weights,
+    restore_training,
+    training_tensors,
+)
 from abcrl.rl.update import Experience, PolicyUpdater, UpdateResult, epoch_orders, make_accelerator
-from abcrl.storage import Checkpoint, RunFolder, write_checkpoint
+from abcrl.signals import held_back
+from abcrl.storage import Checkpoint, RunFolder, last_checkpoint, write_checkpoint
 
 from .ppo_inputs import (
     Inputs,
@@ -26,7 +30,7 @@ from .ppo_inputs import (
     restore_calibration,
     training_draws,
 )
-from .resume import how_to_go_on, last_checkpoint, require_finite_weights
+from .resume import how_to_go_on
 
 Metrics = dict[str, float]
 

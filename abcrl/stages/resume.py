@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from filelock import FileLock
-from torch import Tensor
 
 from abcrl.config import (
+    DataConfig,
     InputError,
     PpoConfig,
-    RunFailedError,
     SftConfig,
     TrainRmConfig,
     differing_settings,
@@ -169,10 +167,9 @@ def open_run(
     return earlier.reopen(environment, checkpoint), checkpoint
 
 
-def last_checkpoint(path: Path) -> str:
-    """Returns what ends the report of a failure; empty where there is no checkpoint."""
-    newest = newest_checkpoint(path)
-    return "" if newest is None else f"; its last checkpoint is {newest}"
+def keys_of_rows(data: DataConfig) -> str:
+    """Returns the configuration keys that name where rows come from, as a refusal says them."""
+    return "data.source" if data.validation is None else "data.source or data.validation"
 
 
 def how_to_go_on(command: str, path: Path, step: int) -> str:
@@ -194,24 +191,6 @@ def telling_how_to_go_on(command: str, path: Path) -> Iterator[None]:
             step = int(newest.name.removeprefix("step-"))
             stop.add_note(how_to_go_on(command, path, step))
         raise
-
-
-def require_finite_weights(tensors: Mapping[str, Tensor], advice: str) -> None:
-    """Refuses weights, or an optimizer's memory of them, that no run can go on from.
-
-    The extremes of a tensor are finite where all of it is, and take no copy of it.
-
-    Raises:
-        RunFailedError: Names the first that is not finite.
-    """
-    finite: dict[torch.device, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        extremes = torch.stack(tensor.aminmax())
-        finite.setdefault(tensor.device, {})[name] = extremes.isfinite().all()
-    for found in finite.values():
-        for name, good in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
-            if not good:
-                raise RunFailedError(f"weights are not finite ({name}); {advice}")
 
 
 def _require_same_settings(path: Path, stored: str, config: StageConfig) -> None:

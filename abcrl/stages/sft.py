@@ -24,26 +24,27 @@ from abcrl.models import (
     load_tokenizer,
     require_adaptation,
     require_buildable,
+    tokenizer_fingerprint,
     train_tokenizer,
 )
 from abcrl.reporter import Reporter
 from abcrl.rl.training_state import fingerprint
 from abcrl.storage import describe_environment, read_last_row
+from abcrl.supervised.final_model import finish_model, save_final
+from abcrl.supervised.recorder import require_finite
+from abcrl.supervised.sft_batches import collate, collate_packed, features, pack, require_separate
+from abcrl.supervised.texts import Features, TextDataset, Texts, readable_texts, tell_too_long
+from abcrl.supervised.trainer import require_context, train
 
-from .final_model import finish_model, save_final
-from .recorder import require_finite
 from .resume import (
     EarlierRun,
     IfInexact,
     hold_earlier_run,
+    keys_of_rows,
     open_run,
     telling_how_to_go_on,
 )
-from .sft_batches import collate, collate_packed, features, pack, require_separate
-from .texts import Features, TextDataset, Texts, readable_texts, tell_too_long
-from .trainer import require_context, train
 
-_READS = {"texts": "data.source", "model": "model.base"}
 # Held-out texts whose loss is measured at the end.
 _HELD_OUT = 512
 
@@ -78,7 +79,7 @@ def run_sft(
             nothing was written then.
         RunFailedError: The loss became non-finite.
     """
-    with hold_earlier_run(config, _READS, reporter, resume=resume) as earlier:
+    with hold_earlier_run(config, _reads(config), reporter, resume=resume) as earlier:
         if earlier is None or not earlier.finished:
             _train(config, reporter, earlier, if_inexact)
     return read_result(Path(config.run.output))
@@ -88,6 +89,12 @@ def read_result(output: Path) -> SftResult:
     """Returns what a finished run says of itself."""
     row = read_last_row(output, "metrics") or {}
     return SftResult(output / "final", row["step"], row["eval/loss"], row["eval/perplexity"])
+
+
+def _reads(config: SftConfig) -> dict[str, str]:
+    """Returns what a run reads, by fingerprint, and the configuration key that names it."""
+    tokenizer = "model.base" if config.model.tokenizer is None else "model.tokenizer"
+    return {"texts": keys_of_rows(config.data), "tokenizer": tokenizer, "model": "model.base"}
 
 
 def _train(
@@ -106,9 +113,12 @@ def _train(
         )
         for examples in (corpus.train, corpus.sample_validation(_HELD_OUT))
     )
-    tell_too_long(reporter.message, texts, config.training.max_length)
+    for part, one in (("data", texts), ("held-out data", heldout)):
+        tell_too_long(reporter.message, one, config.training.max_length, part=part)
     dataset, batch = _batches(texts, model, tokenizer, config)
     fingerprints = {**corpus.fingerprints, "model": fingerprint(model)}
+    if config.model.references:  # else the tokenizer is trained on the data
+        fingerprints["tokenizer"] = tokenizer_fingerprint(tokenizer)
     environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
     adapters = adapt(model, config.networks, seed=stream_seed(config.run.seed, "lora"))
 

@@ -23,24 +23,25 @@ from abcrl.models import (
     new_classifier,
     require_adaptation,
     save_with_value_head,
+    tokenizer_fingerprint,
 )
 from abcrl.reporter import Reporter
 from abcrl.rl.training_state import fingerprint
 from abcrl.storage import RunFolder, describe_environment, read_last_row
+from abcrl.supervised.final_model import finish_model, save_final
+from abcrl.supervised.reward.objectives import OBJECTIVES, Objective, Quality
+from abcrl.supervised.reward.score_offset import plan_offset
+from abcrl.supervised.trainer import classifier_loss, require_context, train
 
-from .final_model import finish_model, save_final
 from .resume import (
     EarlierRun,
     IfInexact,
     hold_earlier_run,
+    keys_of_rows,
     open_run,
     telling_how_to_go_on,
 )
-from .reward_objectives import OBJECTIVES, Objective, Quality
-from .score_offset import plan_offset
-from .trainer import classifier_loss, require_context, train
 
-_READS = {"texts": "data.source", "labels": "data.labels", "model": "model"}
 _QUALITY: dict[str, type[Quality]] = {
     "classifier": RewardModelQuality,
     "bradley-terry": PreferenceQuality,
@@ -75,7 +76,7 @@ def run_train_rm(
             nothing was written then.
         RunFailedError: The loss became non-finite.
     """
-    with hold_earlier_run(config, _READS, reporter, resume=resume) as earlier:
+    with hold_earlier_run(config, _reads(config), reporter, resume=resume) as earlier:
         if earlier is None or not earlier.finished:
             _train(config, reporter, earlier, if_inexact)
     return read_result(config)
@@ -97,6 +98,12 @@ def _read_quality(kind: type[Quality], row: Mapping[str, Any]) -> Quality:
     known = any(value is not None for value in credit.values())
     own: dict[str, Any] = {one.name: row.get(f"eval/{one.name}") for one in fields(kind)}
     return kind(**{**own, "credit": CreditSpread(**credit) if known else None})
+
+
+def _reads(config: TrainRmConfig) -> dict[str, str]:
+    """Returns what a run reads, by fingerprint, and the configuration key that names it."""
+    rows = keys_of_rows(config.data)
+    return {"texts": rows, "labels": rows, "tokenizer": "model", "model": "model"}
 
 
 def _train(
@@ -122,7 +129,11 @@ def _train(
     objective: Objective = kind(config, corpus, tokenizer, reporter.message)
     measure_offset = plan_offset(config, objective, tokenizer, model)
     nn.Module.to(model, device)
-    fingerprints = {**corpus.fingerprints, "model": fingerprint(model)}
+    fingerprints = {
+        **corpus.fingerprints,
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "model": fingerprint(model),
+    }
     environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
     seed = stream_seed(config.run.seed, "lora")
     adapters = adapt(model, config.networks, seed=seed, whole=["score"])

@@ -133,6 +133,12 @@ def newest_checkpoint(run: Path) -> Path | None:
     return checkpoint_place(run, steps[-1]) if steps else None
 
 
+def last_checkpoint(path: Path) -> str:
+    """Returns what ends the report of a failure; empty where there is no checkpoint."""
+    newest = newest_checkpoint(path)
+    return "" if newest is None else f"; its last checkpoint is {newest}"
+
+
 def discard_checkpoints(run: Path, *, after: int = -1) -> None:
     """Removes the checkpoints of later steps, and what is left of unfinished ones."""
     for step in _steps(run):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from abcrl.config import DataConfig, InputError, InspectConfig, stream_seed
-from abcrl.data.division import divide, draw, hold_out
+from abcrl.data.division import Parts, divide_source
 from abcrl.data.formats import (
     LABELLED,
     PAIRS,
@@ -14,16 +14,17 @@ from abcrl.data.formats import (
     Use,
     find_layout,
     needed_columns,
+    with_columns,
 )
-from abcrl.data.left_out import Tally
-from abcrl.data.reading import HELD_OUT, Reading, require_like, require_some
+from abcrl.data.left_out import Tallies
+from abcrl.data.reading import Reading
 from abcrl.data.records import Pair, Record
 from abcrl.data.sources import open_source, open_validation, require_source
 from abcrl.data.tables import Table
 
 from .rendered import Lengths, Rendered, Renderer
 from .surveyed_columns import Column, ColumnSurvey
-from .troubles import Labels, Trouble, row_troubles, word_troubles
+from .troubles import Labels, Trouble, projection_troubles, row_troubles, word_troubles
 
 _COMMANDS: tuple[tuple[str, Use], ...] = (
     ("sft", TEXTS),
@@ -93,17 +94,17 @@ def inspect_source(config: InspectConfig) -> Inspection:
     require_source(data)
     renderer = Renderer(config)
     survey = ColumnSurvey(data.columns.label)
-    table = survey.watch(_open(data)).with_columns()
     tolerant = data if data.built_in else data.replace(rows=data.rows.replace(bad="drop"))
-    left_out, contradictory = Tally(), Tally()
+    table = with_columns(survey.watch(_open(data)), tolerant, PROMPTS)
+    tallies = Tallies()
     try:
-        reading = Reading(table, tolerant, PROMPTS, left_out, contradictory)
+        reading = Reading(table, tolerant, PROMPTS, tallies)
     except InputError as error:
         for _ in table.rows:  # to see them all
             pass
         return _unread(table, survey, data, str(error))
     records = list(reading.records())
-    train, heldout, obstacle = _divide(reading, records, tolerant, left_out)
+    parts, obstacle = _divide(reading, records, tolerant)
     labels = Labels(survey, data)
     return Inspection(
         source=table.name,
@@ -114,14 +115,15 @@ def inspect_source(config: InspectConfig) -> Inspection:
         obstacle=obstacle,
         uses=_uses(table, data),
         used=len(records),
-        train=train,
-        heldout=heldout,
+        train=None if parts is None else len(parts.train),
+        heldout=None if parts is None else len(parts.heldout),
         lengths=renderer.lengths([record for _, record in records]),
         labels=labels.counts(),
         chosen_longer=_chosen_longer(record for _, record in records),
         examples=_examples(config, renderer, table, records),
         troubles=[
-            *row_troubles(reading, data, left_out, contradictory),
+            *row_troubles(tallies, data),
+            *(() if parts is None else projection_troubles(parts, data)),
             *labels.troubles(table, records),
             *word_troubles(renderer, table, records),
         ],
@@ -163,31 +165,15 @@ def _unread(table: Table, survey: ColumnSurvey, data: DataConfig, obstacle: str)
 
 
 def _divide(
-    reading: Reading,
-    records: Sequence[tuple[int, Record]],
-    data: DataConfig,
-    left_out: Tally,
-) -> tuple[int | None, int | None, str]:
-    """Returns the sizes of both parts, or why there are none."""
+    reading: Reading, records: Sequence[tuple[int, Record]], data: DataConfig
+) -> tuple[Parts | None, str]:
+    """Returns both parts, or why there are none."""
     try:
-        require_some([record for _, record in records], reading.table, left_out)
-        held_table = open_validation(data)
-        if held_table is None:
-            parts = divide(draw([record for _, record in records], data), data)
-        else:
-            named = Reading(held_table, data, PROMPTS, left_out, Tally())
-            require_like(named, reading)
-            heldout = [record for _, record in named.records()]
-            require_some(heldout, named.table, left_out)
-
-            def leave_out(number: int) -> None:
-                left_out.add(HELD_OUT, reading.table.place(number))
-
-            parts = hold_out(records, heldout, data, leave_out)
-            require_some(parts[0], reading.table, left_out)
+        table = open_validation(data)
+        heldout = None if table is None else Reading(table, data, PROMPTS, reading.tallies)
+        return divide_source(records, reading, heldout, data), ""
     except InputError as error:
-        return None, None, str(error)
-    return len(parts[0]), len(parts[1]), ""
+        return None, str(error)
 
 
 def _uses(table: Table, data: DataConfig) -> dict[str, str]:

@@ -88,5 +88,6 @@ def _kind(value: object) -> str:
         (int, "whole number"),
         (float, "number"),
         (dict, "object"),
+        (Problem, "unreadable"),
     )
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)

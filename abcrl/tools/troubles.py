@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from abcrl.config import DataConfig
-from abcrl.data.left_out import Finding, Tally
-from abcrl.data.reading import Reading
-from abcrl.data.records import Pair, Record
+from abcrl.data.division import Parts
+from abcrl.data.left_out import Finding, Tallies, Tally
+from abcrl.data.projection import Projection, answered, learnt
+from abcrl.data.records import Example, Pair, Record
 from abcrl.data.tables import BadRowError, Table
 from abcrl.data.values import is_marked, read_label
 
@@ -32,20 +33,33 @@ class Trouble:
     found: Finding
 
 
-def row_troubles(
-    reading: Reading, data: DataConfig, left_out: Tally, contradictory: Tally
-) -> list[Trouble]:
-    """Returns which rows cannot be read, are left out, or contradict each other."""
-    bad = reading.bad.findings()
+def row_troubles(tallies: Tallies, data: DataConfig) -> list[Trouble]:
+    """Returns which rows cannot be read, are left out, or kept with something to be known."""
+    bad = tallies.bad.findings()
     effect = "left out" if data.rows.bad == "drop" else "refused (data.rows.bad=drop leaves out)"
     return [
         *(Trouble(rule, effect, found) for rule, found in bad.items()),
         *(
             Trouble(reason, "left out", found)
-            for reason, found in left_out.findings().items()
+            for reason, found in tallies.left_out.findings().items()
             if reason not in bad
         ),
-        *(Trouble(what, "kept", found) for what, found in contradictory.findings().items()),
+        *(Trouble(what, "kept", found) for what, found in tallies.kept.findings().items()),
+    ]
+
+
+def projection_troubles(parts: Parts, data: DataConfig) -> list[Trouble]:
+    """Returns which pairs are used, but not where their chosen text alone is learnt or begun."""
+    found = []
+    for take in (answered, learnt):
+        projection = Projection(take, data.rows, Tally())
+        projection.of(parts.train, parts.tables[0], parts.asked)
+        projection.of(parts.heldout, parts.tables[1])
+        found.append(projection.left_out.findings())
+    prompts, texts = found
+    return [
+        Trouble(what, f"left out by sft{' and ppo' if what in prompts else ''}", one)
+        for what, one in texts.items()
     ]
 
 
@@ -88,18 +102,31 @@ class Labels:
 def word_troubles(
     renderer: Renderer, table: Table, records: Sequence[tuple[int, Record]]
 ) -> list[Trouble]:
-    """Returns which prompts cannot be written, and which spell more than words."""
-    unwritten, spelled = Tally(), Tally()
+    """Returns which prompts cannot be written, are said again, or spell more than words."""
+    unwritten, repeated, spelled = Tally(), Tally(), Tally()
     for number, record in records:
         reason = renderer.why_not(record)
         if reason:
             unwritten.add(reason, table.place(number))
+        if _repeats_prompt(record):
+            repeated.add("a response begins with the whole prompt", table.place(number))
         for what in _spelled(record, renderer.special_tokens.values()):
             spelled.add(what, table.place(number))
     return [
         *(Trouble(what, "refused", found) for what, found in unwritten.findings().items()),
+        *(Trouble(what, "kept twice", found) for what, found in repeated.findings().items()),
         *(Trouble(what, "kept as words", found) for what, found in spelled.findings().items()),
     ]
+
+
+def _repeats_prompt(record: Record) -> bool:
+    """Whether a response says again all that it answers, which nothing takes off."""
+    prompt = record.prompt
+    if prompt is None or (prompt.text is None and len(prompt.turns) > 1):
+        return False
+    answers = (record.text,) if isinstance(record, Example) else (record.chosen, record.rejected)
+    asked = prompt.text or prompt.conversation[0].content
+    return any(answer.startswith(asked) for answer in answers)
 
 
 def _spelled(record: Record, special: Iterable[str]) -> list[str]:

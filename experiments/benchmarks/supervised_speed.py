@@ -26,8 +26,8 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from abcrl.config import SftConfig, TrainRmConfig, load_config, stream_seed
 from abcrl.reporter import SilentReporter
-from abcrl.stages.trainer import classifier_loss, train
 from abcrl.storage import RunFolder
+from abcrl.supervised.trainer import classifier_loss, train
 
 STAGES: Final = ("sft", "train-rm")
 SIDES: Final = ("abcrl", "trainer")

@@ -1,6 +1,7 @@
 """What is said of a reward model on pairs, on tables that a pencil can check."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from abcrl.analysis.preference_quality import (
     measure_preferences,
     order_calibration_error,
     rightness,
+    say_ending,
     say_preferences,
     wilson_interval,
 )
@@ -35,6 +37,7 @@ def sides(rows: list[tuple[float, float, int, int]]) -> SidesOfPairs:
         torch.tensor(rejected),
         torch.tensor(chosen_lengths),
         torch.tensor(rejected_lengths),
+        torch.tensor(chosen) + 0.5,
     )
 
 
@@ -95,9 +98,27 @@ class TestMeasuredOnFourPairs:
         assert quality.score_chosen_mean == pytest.approx((math.log(3) + 2.5) / 4)
         assert quality.score_rejected_mean == pytest.approx((1.5 + math.log(3)) / 4)
 
+    def test_the_scores_have_their_spread_and_what_they_are_without_an_end(self, quality):
+        # Scores log 3, 2, 1/2, 0 and 0, 1, 1/2, log 3, as a table of eight.
+        scores = [math.log(3), 2.0, 0.5, 0.0, 0.0, 1.0, 0.5, math.log(3)]
+        mean = sum(scores) / 8
+        deviation = math.sqrt(sum((score - mean) ** 2 for score in scores) / 7)
+        assert quality.score_std == pytest.approx(deviation)
+        assert quality.score_chosen_without_eos_mean == pytest.approx((math.log(3) + 4.5) / 4)
+
+    def test_pairs_that_were_cut_have_an_accuracy_of_their_own(self, quality):
+        assert quality.accuracy_truncated is None
+        # One order right, one tie, two wrong.
+        cut = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.tensor([1.0, 1.0, 3.0, 4.0])
+        known = sides(FOUR)._replace(truncated_scores=cut)
+        both = measure_preferences(known, prefers_longer=True)
+        assert both.accuracy_truncated == 1.5 / 4
+        assert both.metrics()["eval/accuracy_truncated"] == 1.5 / 4
+        assert both.accuracy == quality.accuracy
+
     def test_the_row_has_every_number_under_its_name(self, quality):
         row = quality.metrics()
-        assert len(row) == 15
+        assert len(row) == 17
         assert row["eval/accuracy"] == 2.5 / 4
         assert row["eval/length_prefers_longer"] is True
         assert not any(name.startswith("credit/") for name in row)
@@ -228,3 +249,40 @@ def test_the_conclusion_is_said_in_words(known: dict[str, Any], said):
     common = measure_preferences(sides(FOUR), prefers_longer=True)
     fields = {"accuracy_low": 0.6, "accuracy_high": 0.8, **known}
     assert say_preferences(PreferenceQuality(**{**vars(common), **fields})) == said
+
+
+@pytest.mark.parametrize(
+    ("without_eos", "accuracy_truncated", "said"),
+    [
+        (1.5, None, None),
+        (-1.5, 0.6, None),
+        (
+            2.5,
+            None,
+            "responses that are cut score higher; PPO may learn not to end: set truncation to the "
+            "lengths of its responses",
+        ),
+        (
+            2.5,
+            0.6,
+            "responses that are cut score higher; PPO may learn not to end: raise truncation.share",
+        ),
+        (
+            -2.5,
+            None,
+            "responses that are cut score lower; PPO may learn to end early: set truncation to the "
+            "lengths of its responses",
+        ),
+    ],
+)
+def test_an_end_that_moves_the_score_by_more_than_half_its_spread_is_said(
+    without_eos, accuracy_truncated, said
+):
+    quality = replace(
+        measure_preferences(sides(FOUR), prefers_longer=True),
+        score_chosen_mean=0.0,
+        score_std=4.0,
+        score_chosen_without_eos_mean=without_eos,
+        accuracy_truncated=accuracy_truncated,
+    )
+    assert say_ending(quality) == said

@@ -96,7 +96,7 @@ def test_the_installed_script_runs_a_stage(tmp_path, tiny_runs):
 
 
 def failing(error: BaseException):
-    def run_sft(config: object, reporter: object) -> None:
+    def run_sft(config: object, reporter: object, **options: object) -> None:
         raise error
 
     return run_sft

@@ -2,7 +2,14 @@
 
 import pytest
 
-from abcrl.config import InputError, TrainRmConfig, load_config, to_yaml
+from abcrl.config import (
+    InputError,
+    RewardModelSettings,
+    TrainRmConfig,
+    TruncationConfig,
+    load_config,
+    to_yaml,
+)
 
 PAIRS = ["objective=bradley-terry", "data.source=pairs.jsonl"]
 TEXTS = ["objective=classifier", "data.source=texts.jsonl"]
@@ -31,6 +38,8 @@ def refuse(*assignments: str) -> str:
         [*TEXTS, "head.offset=sft", "response.cap_high=40"],
         [*TEXTS, "template=chat"],
         [*PAIRS, "template='Q: {prompt} A: {response} END'"],
+        [*PAIRS, "truncation={share: 0.4, min_tokens: 24, max_tokens: 40}"],
+        [*PAIRS, "truncation=null"],
         ["objective=bradley-terry"],
     ],
 )
@@ -46,8 +55,11 @@ def test_a_saved_configuration_says_the_same_again(assignments, tmp_path):
         (["pairs.margin=0.5"], "pairs.margin must be left out with objective classifier"),
         (["pairs.center_coef=0.1"], "pairs.center_coef must be left out with objective classifier"),
         ([*TEXTS, "data.columns.margin=m"], "data.columns.margin must be left out with objective"),
-        ([*PAIRS, "truncation.share=0"], "truncation.share must be left out with objective brad"),
-        ([*PAIRS, "truncation.max_tokens=40"], "truncation.max_tokens must be left out with obj"),
+        (
+            [*TEXTS, "truncation=null"],
+            "truncation must be given with objective classifier, which is judged on cut texts too, "
+            "received null; remove it, or set truncation.share to 0 to train on none",
+        ),
         ([*PAIRS, "data.labels=[a, b]"], "data.labels must be left out with objective bradley"),
         ([*PAIRS, "data.columns.label=l"], "data.columns.label must be left out with objective"),
         (["head.offset_samples=9"], "head.offset_samples must be left out with head.offset none"),
@@ -84,3 +96,12 @@ def test_settings_that_would_do_nothing_are_refused(assignments, said):
 )
 def test_values_out_of_range_are_refused(assignment, said):
     assert refuse(assignment).startswith(said)
+
+
+def test_texts_are_cut_unless_told_otherwise_and_pairs_are_not():
+    assert load(*TEXTS).truncation == load().truncation == TruncationConfig()
+    assert load(*TEXTS, "truncation.share=0").truncation == TruncationConfig(share=0.0)
+    assert RewardModelSettings().truncation == TruncationConfig()
+    assert load(*PAIRS).truncation is None
+    assert "truncation: null" in to_yaml(load(*PAIRS)).splitlines()
+    assert load(*PAIRS, "truncation.max_tokens=40").truncation == TruncationConfig(max_tokens=40)

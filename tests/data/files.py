@@ -15,7 +15,7 @@ from abcrl.config import DataConfig, InputError
 from abcrl.data import Example
 from abcrl.data.files import open_file
 from abcrl.data.formats import LABELLED
-from abcrl.data.left_out import Tally
+from abcrl.data.left_out import Tallies
 from abcrl.data.reading import Reading
 
 ROWS = [
@@ -32,7 +32,7 @@ KEPT = {"duplicates": "keep"}
 
 def rows_of(path: Path, **options: object) -> list[Example]:
     config = DataConfig.model_validate({"source": str(path), "rows": KEPT, **options})
-    reading = Reading(open_file(path), config, LABELLED, Tally(), Tally())
+    reading = Reading(open_file(path), config, LABELLED, Tallies())
     records = [record for _, record in reading.records()]
     return [record for record in records if isinstance(record, Example)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from abcrl.config import DataConfig
 from abcrl.data.files import open_file
 from abcrl.data.formats import Use
-from abcrl.data.left_out import Tally
+from abcrl.data.left_out import Tallies
 from abcrl.data.reading import Reading
 from abcrl.data.records import Record
 
@@ -26,7 +26,7 @@ def config_of(file: Path, **options: object) -> DataConfig:
 
 def read_rows(file: Path, use: Use, **options: object) -> tuple[list[Record], dict[str, int]]:
     """Returns the records of a file, and how many rows were left out for which reason."""
-    left_out = Tally()
-    reading = Reading(open_file(file), config_of(file, **options), use, left_out, Tally())
+    tallies = Tallies()
+    reading = Reading(open_file(file), config_of(file, **options), use, tallies)
     records = [record for _, record in reading.records()]
-    return records, {reason: found.count for reason, found in left_out.findings().items()}
+    return records, {reason: found.count for reason, found in tallies.left_out.findings().items()}

@@ -1,12 +1,18 @@
 """Parquet and Arrow: the same texts as from lines, and what is damaged is named."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import datasets
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from abcrl.config import InspectConfig
 from abcrl.data import Example
 from abcrl.data.files import open_file
+from abcrl.tools.inspection import inspect_source
+from abcrl.tools.surveyed_columns import Column
 from tests.data.files import ROWS, dataset_of, refusal, rows_of, write, write_arrow
 
 
@@ -59,3 +65,32 @@ def test_a_parquet_row_is_named_by_its_position(tmp_path):
         file
     )
     assert refusal(file).startswith(f"{file}, row 2: text must be a string, received None")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        ([2**39, 0], pyarrow.timestamp("s")),
+        ([0, 1], pyarrow.timestamp("s", tz="Nowhere/Nothing")),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_none_of_the_others_trouble(tmp_path, kind, values, type_):
+    when = pyarrow.array(values).cast(type_)
+    table = pyarrow.table({"text": ["a", "b"], "label": [1, 0], "when": when})
+    file = tmp_path / f"rows.{kind}"
+    if kind == "arrow":
+        write_arrow(file, table, stream=False)
+    else:
+        parquet.write_table(table, file)
+    assert rows_of(file) == [Example("a", 1), Example("b", 0)]
+    [column] = [one for one in inspect_columns(file) if one.name == "when"]
+    assert "unreadable" in column.kinds
+    assert "must hold values that can be read, received one of type" in refusal(
+        file, columns={"text": "when"}
+    )
+
+
+def inspect_columns(file: Path) -> Sequence[Column]:
+    config = InspectConfig.model_validate({"data": {"source": str(file)}})
+    return inspect_source(config).columns

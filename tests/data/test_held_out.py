@@ -94,3 +94,85 @@ def test_held_out_data_that_cannot_be_used_are_refused_by_their_own_name(tmp_pat
     write_rows(heldout, texts(*range(20)))
     with pytest.raises(InputError, match=r"^data\.source: .* \(held out by data\.validation\)"):
         load_corpus(config)
+
+
+def test_a_held_out_row_protects_its_text_whatever_a_stage_does_not_read_of_it(tmp_path):
+    source = write_rows(tmp_path / "train.jsonl", texts(*range(40)))
+    rows: list[dict[str, object]] = [*texts(*range(6, 12))]
+    rows += [{"text": f"text {n}", "label": None} for n in range(6)]
+    rows += [{"text": "text 20"}, {"text": "text 21", "label": 1}, {"text": "text 21", "label": 1}]
+    heldout = write_rows(tmp_path / "heldout.jsonl", rows)
+    config = config_of(source, validation=str(heldout), rows={"bad": "drop", "max_characters": 7})
+    classifier, prompts = load_corpus(config, labelled=True), load_prompts(config)
+    assert not {one.text for one in classifier.train} & {str(row["text"]) for row in rows}
+    assert [one.text for one in classifier.train] == [one.text for one in prompts.train]
+    assert classifier.left_out["held out by data.validation"].count == 14
+
+
+def asked(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ({"prompt": "q", "chosen": "same", "rejected": "same "}, {}),
+        ({"prompt": "q", "chosen": "", "rejected": "b"}, {}),
+        ({"prompt": "q", "chosen": 5, "rejected": "b"}, {"rows": {"bad": "drop"}}),
+        ({"prompt": asked("q"), "chosen": "a", "rejected": "b"}, {}),
+        ({"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "a", "rejected": "b"}, {}),
+    ],
+)
+def test_a_held_out_prompt_is_protected_in_every_spelling(tmp_path, row, shown):
+    others = [{"prompt": f"q{n}", "chosen": f"{n}", "rejected": "no"} for n in range(4)]
+    source = write_rows(
+        tmp_path / "train.jsonl", [*others, {"prompt": " q\n", "chosen": "c", "rejected": "d"}]
+    )
+    heldout = write_rows(
+        tmp_path / "heldout.jsonl", [{"prompt": "z", "chosen": "y", "rejected": "n"}, row]
+    )
+    config = config_of(source, validation=str(heldout), **shown)
+    for load in (load_pairs, load_corpus, load_prompts):
+        assert [one.key for one in load(config).train] == ["q0", "q1", "q2", "q3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "gone"),
+    [
+        ({"chosen": "c3", "rejected": "c3 "}, "c3"),
+        ({"chosen": "new", "rejected": "c3"}, "c3"),
+        ({"chosen": 5, "rejected": "c3"}, "c3"),
+    ],
+)
+def test_a_text_of_a_held_out_pair_is_not_learnt(tmp_path, row, gone):
+    pairs = [{"chosen": f"c{n}", "rejected": f"r{n}"} for n in range(6)]
+    source = write_rows(tmp_path / "train.jsonl", pairs)
+    heldout = write_rows(tmp_path / "heldout.jsonl", [{"chosen": "y", "rejected": "n"}, row])
+    config = config_of(source, validation=str(heldout), rows={"bad": "drop"})
+    for load in (load_corpus, load_prompts):
+        corpus = load(config)
+        assert [one.text for one in corpus.train] == [f"c{n}" for n in range(6) if f"c{n}" != gone]
+        assert corpus.left_out["texts that are held out too"].places == ("train.jsonl:4",)
+    assert len(load_pairs(config).train) == 6  # another pair
+
+
+def test_a_held_out_pair_protects_its_reverse(tmp_path):
+    pairs = [{"chosen": f"c{n}", "rejected": f"r{n}"} for n in range(6)]
+    source = write_rows(tmp_path / "train.jsonl", pairs)
+    heldout = write_rows(tmp_path / "heldout.jsonl", [{"chosen": "r2", "rejected": "c2"}])
+    corpus = load_pairs(config_of(source, validation=str(heldout)))
+    assert [pair.chosen for pair in corpus.train] == ["c0", "c1", "c3", "c4", "c5"]
+
+
+def test_held_out_rows_without_the_prompts_of_the_source_are_refused(tmp_path):
+    prompted = [{"prompt": f"q{n}", "chosen": "a", "rejected": "b"} for n in range(9)]
+    plain = [{"chosen": f"a{n}", "rejected": "b"} for n in range(9)]
+    for one, other, message in (
+        (prompted, plain, "must hold rows with prompts, as data.source does, received"),
+        (plain, prompted, "must hold rows with no prompts, as data.source does, received"),
+    ):
+        source = write_rows(tmp_path / "train.jsonl", one)
+        heldout = write_rows(tmp_path / "heldout.jsonl", other)
+        with pytest.raises(InputError) as refused:
+            load_prompts(config_of(source, validation=str(heldout)))
+        assert str(refused.value).startswith(f"data.validation: {message} {heldout} with ")

@@ -107,7 +107,7 @@ def test_examples_and_pairs_have_the_key_of_their_prompt():
     assert Example("a", prompt=PromptText("p")).key == "p"
     assert Example("a", prompt=PromptText(" ")).key == "a"
     assert Pair(PromptText("p"), "a", "b").key == "p"
-    assert Pair(None, "a", "b").key == "ab"
+    assert Pair(None, "a", "b").key == Pair(None, "b", "a").key == "a\0b"
     contents: list[Example | Pair] = [
         Example("a"),
         Example("a", prompt=PromptText("p")),
@@ -130,3 +130,61 @@ def test_whole_transcripts_give_the_pairs_that_their_parts_give(tmp_path):
     assert told.train == given.train
     assert told.validation == given.validation
     assert len(given.train) + len(given.validation) == 350
+
+
+def test_the_same_prompts_are_held_out_in_every_spelling(tmp_path):
+    def heldout(number: int, rows: list[dict[str, object]]) -> set[str]:
+        file = write_rows(tmp_path / f"{number}.jsonl", rows)
+        corpus = load_corpus(config_of(file, validation_fraction=0.3))
+        said = [one.prompt.conversation[0].content for one in corpus.validation if one.prompt]
+        return set(said)
+
+    texts = [f"q {number}" for number in range(100)]
+    user = [[{"role": "user", "content": text}] for text in texts]
+    found = [
+        heldout(0, [{"prompt": text, "response": "a"} for text in texts]),
+        heldout(1, [{"messages": [*one, {"role": "assistant", "content": "a"}]} for one in user]),
+        heldout(2, [{"messages": f"\n\nHuman: {text}\n\nAssistant: a"} for text in texts]),
+    ]
+    assert found[0] == found[1] == found[2]
+    assert 10 < len(found[0]) < 60
+
+
+def test_texts_and_reverses_of_pairs_without_prompts_are_on_one_side(tmp_path):
+    rows = [{"chosen": f"a{n % 50}", "rejected": f"b{n}"} for n in range(300)]
+    rows += [{"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows[:100]]
+    config = config_of(write_rows(tmp_path / "f.jsonl", rows), validation_fraction=0.05)
+    pairs = load_pairs(config)
+    assert not {pair.key for pair in pairs.train} & {pair.key for pair in pairs.validation}
+    reversed_pairs = {frozenset((pair.chosen, pair.rejected)) for pair in pairs.train}
+    assert len(reversed_pairs) < len(pairs.train)
+    for load in (load_corpus, load_prompts):
+        corpus = load(config)
+        sides = [text for pair in pairs.validation for text in (pair.chosen, pair.rejected)]
+        assert not {one.text for one in corpus.train} & set(sides)
+        assert corpus.left_out["texts that are held out too"].count > 0
+
+
+def test_a_response_that_is_chosen_twice_is_learnt_once(tmp_path):
+    rows = [{**row, "chosen": f"a{number // 2}"} for number, row in enumerate(PAIRS)]
+    config = config_of(write_rows(tmp_path / "f.jsonl", rows), validation_fraction=0.3)
+    pairs, texts, prompts = load_pairs(config), load_corpus(config), load_prompts(config)
+    for part in ("train", "validation"):
+        expected = [(one.key, one.chosen) for one in getattr(pairs, part)]
+        assert [(one.key, one.text) for one in getattr(texts, part)] == list(
+            dict.fromkeys(expected)
+        )
+        assert len(getattr(prompts, part)) == len(expected)
+    assert texts.left_out["copies of an earlier text"].count == 120 - len(texts.train) - len(
+        texts.validation
+    )
+    kept = load_corpus(config.replace(rows=config.rows.replace(duplicates="keep")))
+    assert len(kept.train) == len(pairs.train)
+
+
+@pytest.mark.parametrize("load", [load_corpus, load_prompts])
+def test_a_text_with_other_columns_beside_it_stays_where_it_is(tmp_path, load):
+    rows = [{"text": f"{number // 2}", "label": number % 2} for number in range(60)]
+    config = config_of(write_rows(tmp_path / "f.jsonl", rows), validation_fraction=0.3)
+    corpus = load(config)
+    assert len(corpus.train) + len(corpus.validation) == 60

@@ -7,7 +7,8 @@ import pytest
 
 from abcrl.config import InputError
 from abcrl.data import Example, load_corpus, load_pairs, read_corpus
-from abcrl.data.formats import LABELLED, PAIRS, PROMPTS, TEXTS
+from abcrl.data.formats import LABELLED, LOOK_AHEAD, PAIRS, PROMPTS, TEXTS
+from abcrl.data.reading import CONTRADICTORY
 from tests.data.rows import config_of, read_rows, write_rows
 
 COPIES = "copies of an earlier row"
@@ -125,8 +126,8 @@ def test_a_pair_and_its_reverse_are_kept_and_told(tmp_path):
     file = write_rows(tmp_path / "f.jsonl", rows)
     corpus = load_pairs(config_of(file, validation_fraction=0.4))
     assert len(corpus.train) + len(corpus.validation) == 22
-    assert corpus.contradictory.count == 1
-    assert corpus.contradictory.places == ("f.jsonl:21",)
+    assert corpus.kept[CONTRADICTORY].count == 1
+    assert corpus.kept[CONTRADICTORY].places == ("f.jsonl:21",)
 
 
 BAD = ['{"text": ', '{"text": 5}', '{"body": "a"}', "[1]", '{"text": "\\ud800"}', "5"]
@@ -214,3 +215,79 @@ def test_the_first_readable_row_tells_the_columns(tmp_path):
     records, left_out = read_rows(file, PAIRS, rows={"bad": "drop"})
     assert len(records) == 1
     assert sum(left_out.values()) == 1
+
+
+GOOD_ROW = {"prompt": "a", "response": "b"}
+
+
+@pytest.mark.parametrize("first", [{"txt": 1}, {"prompt": "c"}])
+@pytest.mark.parametrize("use", [TEXTS, PROMPTS])
+def test_a_first_row_that_lacks_what_the_others_have_is_the_bad_one(tmp_path, first, use):
+    rows = [first, *({**GOOD_ROW, "id": number} for number in range(40))]
+    file = write_rows(tmp_path / "f.jsonl", rows)
+    with pytest.raises(InputError, match=r"f\.jsonl:1: must have the field '(prompt|response)', "):
+        read_rows(file, use)
+    records, left_out = read_rows(file, use, rows={"bad": "drop", "duplicates": "keep"})
+    assert len(records) == 40
+    assert sum(left_out.values()) == 1
+
+
+def test_columns_of_single_rows_decide_nothing(tmp_path):
+    rows = [{"text": f"{number}"} for number in range(9)] + [{"text": "a", "chosen": "b"}]
+    assert len(read_rows(write_rows(tmp_path / "f.jsonl", rows), PROMPTS)[0]) == 10
+
+
+def test_nothing_behind_the_rows_that_are_looked_at_changes_the_columns(tmp_path):
+    rows = [{"text": f"{number}"} for number in range(LOOK_AHEAD)] + [GOOD_ROW] * 900
+    file = write_rows(tmp_path / "f.jsonl", rows)
+    records, left_out = read_rows(file, PROMPTS, rows={"bad": "drop"})
+    assert len(records) == LOOK_AHEAD
+    assert left_out == {"must have the field 'text'": 900}
+
+
+def test_rows_are_found_behind_many_that_cannot_be_read(tmp_path):
+    file = write_rows(tmp_path / "f.jsonl", ["{"] * (LOOK_AHEAD + 5) + ['{"text": "a"}'])
+    assert read_rows(file, TEXTS, rows={"bad": "drop"})[0] == [Example("a")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("f.jsonl", '{"text": "a"}\n\n \n{"text": "b"}\n'),
+        ("f.csv", "\ntext\na\n\n\nb\n"),
+    ],
+)
+def test_blank_lines_are_left_out_and_counted(tmp_path, name, content):
+    file = tmp_path / name
+    file.write_text(content, encoding="utf-8")
+    assert read_rows(file, TEXTS) == ([Example("a"), Example("b")], {"blank line": 2})
+
+
+def unbalanced(file, end: str) -> None:
+    """Writes records of which the fifth opens a quote that lines 6 to 155 go on in."""
+    numbered = [f"text {number},{number % 2}\n" for number in range(160)]
+    lines = [*numbered[:4], '"open,0\n', *numbered[4:154], end, *numbered[154:]]
+    file.write_text("text,label\n" + "".join(lines), encoding="utf-8")
+
+
+def test_a_record_of_many_lines_is_kept_and_told(tmp_path):
+    file = tmp_path / "f.csv"
+    unbalanced(file, 'end",0\n')
+    assert lines_of(file) == [
+        "data: 1 row kept, though of more than 100 lines, as where a quote is missing (f.csv:6-157)"
+    ]
+    file.write_text('text,label\n"a\nb\nc",0\n' + "".join(f"{n},1\n" for n in range(20)))
+    assert lines_of(file) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "received"),
+    [('"great",0\n', "one of 152 lines"), ('end",0,1\n', "3 over 152 lines")],
+)
+def test_a_bad_record_says_how_many_lines_it_took(tmp_path, end, received):
+    file = tmp_path / "f.csv"
+    unbalanced(file, f"so {end}" if end.startswith('"') else end)
+    with pytest.raises(InputError, match=rf"f\.csv:6: must .*, received {received}; mend or remo"):
+        read_rows(file, TEXTS)
+    [line] = lines_of(file, rows={"bad": "drop"})
+    assert line.endswith("(f.csv:6-157)")

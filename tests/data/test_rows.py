@@ -231,3 +231,31 @@ def test_a_bad_value_is_named_by_line_and_rule_or_left_out(
 def test_what_is_of_no_use_is_left_out_with_its_reason(tmp_path, use, row, reason):
     file = write_rows(tmp_path / "f.jsonl", [row])
     assert read_rows(file, use) == ([], {reason: 1})
+
+
+def test_a_prompt_in_which_nothing_is_said_is_told_from_turns_in_which_nothing_is(tmp_path):
+    empty, within = "\n\nHuman: \n\nAssistant:", f"{ASKED} \n\nHuman: b\n\nAssistant:"
+    file = write_rows(tmp_path / "f.jsonl", [{"prompt": empty}, {"prompt": within}])
+    expected = {"empty prompt": 1, "a turn in which nothing is said": 1}
+    assert read_rows(file, PROMPTS) == ([], expected)
+
+
+def test_white_space_behind_the_last_marker_is_part_of_a_transcript(tmp_path):
+    file = write_rows(tmp_path / "f.jsonl", [{"prompt": f"{ASKED} \n"}])
+    expected = Example("", prompt=PromptText(f"{ASKED} \n", turns("a")))
+    assert read_rows(file, PROMPTS) == ([expected], {})
+
+
+@pytest.mark.parametrize(
+    ("row", "use", "expected"),
+    [
+        ({"chosen": f"{ASKED} b", "rejected": f"{ASKED} c"}, PAIRS, Pair(WRITTEN, " b", " c")),
+        # Of one side alone nobody can tell.
+        ({"chosen": f"{ASKED} b", "rejected": " c"}, PAIRS, Pair(WRITTEN, f"{ASKED} b", " c")),
+        ({"response": f"{ASKED} b"}, TEXTS, Example(" b", prompt=WRITTEN)),
+        ({"prompt": "a", "response": "a b"}, TEXTS, Example("a b", prompt=PLAIN)),
+    ],
+)
+def test_a_transcript_that_its_answers_repeat_is_taken_off(tmp_path, row, use, expected):
+    file = write_rows(tmp_path / "f.jsonl", [{"prompt": ASKED, **row}])
+    assert read_rows(file, use) == ([expected], {})

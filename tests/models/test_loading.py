@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from abcrl.config.paths import require_model_folder
 from abcrl.models import (
     build_causal_lm,
     disable_dropout,
+    embedding_rows,
+    encode_plain,
+    give_pad_token,
     load_causal_lm,
     load_reward_model,
+    load_tokenizer,
     new_classifier,
+    tokenizer_fingerprint,
 )
+from abcrl.models.text.tokenizers import PAD
+from tests.models.padless import save_without_pad_token
 
 BuildModel = Callable[..., PreTrainedModel]
 Folders = dict[str, Path]
@@ -91,6 +99,73 @@ def test_a_new_classifier_follows_its_seed_alone_and_keeps_the_trunk(
     assert first.config.pad_token_id == tiny_tokenizer.pad_token_id
     loaded, _ = load_reward_model(str(folders["classifier"]), "reward_model")
     assert equal_weights(loaded.model, first)
+
+
+@pytest.fixture
+def padless(folders: Folders, tmp_path: Path) -> str:
+    """A language model whose vocabulary has no pad token."""
+    return str(save_without_pad_token(folders["lm"], tmp_path / "padless"))
+
+
+def test_a_pad_token_gets_the_same_row_each_time(padless: str):
+    rows = []
+    for _ in range(2):
+        model, tokenizer = load_causal_lm(padless, "model")
+        before, state = embedding_rows(model), torch.get_rng_state()
+        give_pad_token(model, tokenizer)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert embedding_rows(model) == before + 1 == tokenizer.pad_token_id + 1
+        embedding: Any = model.get_input_embeddings()
+        rows.append(embedding.weight[-1])
+        torch.rand(3)  # whatever else the process draws
+    assert torch.equal(*rows)
+
+
+def test_a_model_that_is_loaded_again_has_the_row_of_its_tokenizer_s_pad_token(padless: str):
+    tokenizer = load_tokenizer(padless, "model")
+    load = partial(new_classifier, padless, tokenizer, "model", seed=2)
+    first, again = load(), load()
+    assert equal_weights(first, again)
+    assert embedding_rows(again) == len(tokenizer)
+    assert again.config.pad_token_id == tokenizer.pad_token_id == len(tokenizer) - 1
+    batch = tokenizer(["the plot", "the plot was good"], padding=True, return_tensors="pt")
+    assert not batch["attention_mask"].all()
+    logits: Any = again(**batch).logits
+    assert logits.isfinite().all()
+
+
+def _reword(folder: Path) -> None:
+    _edit(folder / "tokenizer.json", lambda rules: rules["pre_tokenizer"].update(
+        add_prefix_space=True))  # fmt: skip
+
+
+def _rename_the_end(folder: Path) -> None:
+    _edit(folder / "tokenizer_config.json", lambda roles: roles.update(eos_token=PAD))
+
+
+def _give_a_chat_template(folder: Path) -> None:
+    _edit(folder / "tokenizer_config.json", lambda roles: roles.update(
+        chat_template="{{ messages[0]['content'] }}"))  # fmt: skip
+
+
+def _edit(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", [_reword, _rename_the_end, _give_a_chat_template])
+def test_a_tokenizer_s_fingerprint_is_that_of_its_rules_roles_and_template(
+    folders: Folders, tmp_path: Path, change
+):
+    folder = Path(shutil.copytree(folders["lm"], tmp_path / "lm"))
+    before = load_tokenizer(str(folders["lm"]), "model")
+    same = load_tokenizer(str(folder), "model")
+    encode_plain(same, "The plot")  # to have used it changes nothing
+    assert tokenizer_fingerprint(same) == tokenizer_fingerprint(before)
+    change(folder)
+    changed = load_tokenizer(str(folder), "model")
+    assert tokenizer_fingerprint(changed) != tokenizer_fingerprint(before)
 
 
 @pytest.mark.parametrize("load", [load_causal_lm, load_reward_model])

@@ -11,9 +11,10 @@ from transformers import Trainer
 
 from abcrl.config import SftConfig, TrainRmConfig, load_config, to_yaml
 from abcrl.grid import Task, TaskResult, run_tasks
-from abcrl.stages import recorder, sft, train_rm, trainer
+from abcrl.stages import sft, train_rm
 from abcrl.stages.sft import run_sft
 from abcrl.stages.train_rm import run_train_rm
+from abcrl.supervised import recorder, trainer
 from tests.conftest import TinyRuns
 from tests.stages.comparisons import Listening
 from tests.stages.resuming import (

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from abcrl.storage import newest_checkpoint, read_rows, read_status
+from abcrl.storage import newest_checkpoint, read_environment, read_rows, read_status
+from tests.models.padless import save_without_pad_token
 from tests.stages.stopped_runs import Stopping
 from tests.stages.supervised_resuming import (
     NAMES,
@@ -64,6 +65,22 @@ def test_two_kills_change_no_byte(variant, whole, tmp_path, name):
     assert go_on(config) == ["resumed from step 5"]
     assert read_status(tmp_path / "run") == "finished"
     assert_same_end(tmp_path / "run", whole(name))
+
+
+@pytest.mark.parametrize("name", ["sft, LoRA", "train-rm"])
+def test_a_base_without_a_pad_token_gets_the_same_one_in_every_process(
+    variant, tiny_runs, tmp_path, name
+):
+    base = str(save_without_pad_token(tiny_runs.policy, tmp_path / "base"))
+    model = {"base": base} if name.startswith("sft") else base
+    assert run_apart(variant(name, tmp_path / "whole", model=model)).failure is None
+    config = variant(name, tmp_path / "run", model=model)
+    assert run_apart(config, "step", 8).failure == KILLED
+    torch.rand(3)  # whatever else this process has drawn
+    assert go_on(config) == ["resumed from step 5"]
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+    stored = [read_environment(tmp_path / run)["fingerprints"] for run in ("run", "whole")]
+    assert stored[0] == stored[1]
 
 
 # An epoch ends at 7 and 14.
@@ -190,7 +207,7 @@ def test_a_stop_when_training_is_over_trains_no_more(variant, whole, tmp_path, m
     assert caught.value.__notes__ == [
         f"checkpoint of step 15 written; go on with: abcrl sft --resume --output {tmp_path / 'run'}"
     ]
-    monkeypatch.setattr("abcrl.stages.trainer._run", _interrupt)
+    monkeypatch.setattr("abcrl.supervised.trainer._run", _interrupt)
     assert go_on(config) == ["resumed from step 15"]
     assert_same_end(tmp_path / "run", whole("sft"))
 

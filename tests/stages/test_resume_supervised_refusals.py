@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from abcrl.config import InputError
+from abcrl.storage import read_environment
 from tests.stages.comparisons import Listening
 from tests.stages.stopped_runs import Stopping, content
 from tests.stages.supervised_resuming import (
@@ -98,6 +100,52 @@ def test_a_model_that_was_trained_again_is_seen(tiny_runs, tmp_path):
     weights[name] = weights[name] * (1 + torch.finfo(torch.float32).eps)
     save_file(weights, base / "model.safetensors", {"format": "pt"})
     assert refused(config).startswith("model.base: must be what the run in")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("sft", "model.base"), ("sft", "model.tokenizer"), ("train-rm", "model")]
+)
+def test_a_tokenizer_that_reads_otherwise_is_seen(tiny_runs, tmp_path, name, key):
+    base = Path(shutil.copytree(tiny_runs.policy, tmp_path / "base"))
+    models: dict[str, Any] = {
+        "model": str(base),
+        "model.base": {"base": str(base)},
+        "model.tokenizer": {"base": "tiny", "context_length": 96, "tokenizer": str(base)},
+    }
+    make = tiny_runs.sft if name == "sft" else tiny_runs.train_rm
+    config = make(tmp_path / "run", **RESUMED, model=models[key])
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Stopping(2))
+    rules = json.loads((base / "tokenizer.json").read_text())
+    rules["pre_tokenizer"]["add_prefix_space"] = True
+    (base / "tokenizer.json").write_text(json.dumps(rules))
+    assert refused(config).startswith(f"{key}: must be what the run in")
+    assert refused(config, if_inexact="go on").startswith(f"{key}: must be what the run in")
+
+
+@pytest.mark.parametrize(("change", "kind"), [("text", "texts"), ("label", "labels")])
+def test_of_rows_in_two_files_both_keys_are_named(tiny_runs, tmp_path, change, kind):
+    rows: list[dict[str, Any]] = [
+        {"text": f"The plot of number {n} was good.", "label": n % 2} for n in range(60)
+    ]
+    files = {"data.source": rows[:40], "data.validation": rows[40:]}
+    for name, part in files.items():
+        write_lines(tmp_path / f"{name}.jsonl", part)
+    sources = {name: str(tmp_path / f"{name}.jsonl") for name in files}
+    config = tiny_runs.train_rm(tmp_path / "run", **sources)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Stopping(2))
+    changed = {"text": "The plot was bad.", "label": 1 - rows[-1]["label"]}
+    rows[-1] = {**rows[-1], change: changed[change]}
+    write_lines(tmp_path / "data.validation.jsonl", rows[40:])
+    said = refused(config)
+    assert said.startswith("data.source or data.validation: must be what the run in")
+    before = read_environment(tmp_path / "run")["fingerprints"][kind]
+    assert f"began with (fingerprint {before})" in said
+
+
+def write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.mark.parametrize(

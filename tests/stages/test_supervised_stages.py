@@ -27,10 +27,10 @@ from abcrl.data import Example, load_corpus
 from abcrl.models import RewardModel, encode_plain
 from abcrl.reporter import SilentReporter
 from abcrl.stages.sft import heldout_loss, run_sft
-from abcrl.stages.sft_batches import collate, features
-from abcrl.stages.texts import Features, TextDataset, readable_texts
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_reason, read_rows, read_status
+from abcrl.supervised.sft_batches import collate, features
+from abcrl.supervised.texts import Features, TextDataset, readable_texts
 
 EXAMPLES = [Example(f"Number {n} was good, " + "and so on, " * n, n % 2) for n in range(40)]
 
@@ -145,12 +145,13 @@ def test_no_credit_is_reported_where_none_is_wanted(tiny_runs, tmp_path):
 
 
 def test_a_run_folder_says_how_it_ended_and_on_what_it_ran(tiny_runs):
-    for name in ("sft", "reward-model"):
+    # Generated texts have their labels whoever reads them; SFT has trained its tokenizer on them.
+    prints = {"sft": set(), "reward-model": {"tokenizer"}}
+    for name, more in prints.items():
         folder = tiny_runs.root / name
         assert read_status(folder) == "finished"
         environment = json.loads((folder / "environment.json").read_text())
-        # Generated texts have their labels whoever reads them.
-        assert environment["fingerprints"].keys() == {"texts", "labels", "model"}
+        assert environment["fingerprints"].keys() == {"texts", "labels", "model", *more}
         assert environment["device"]
         assert [row["step"] for row in read_rows(folder, "timings")] == [5, 10, 15]
 
@@ -223,12 +224,14 @@ def test_train_rm_refuses_texts_longer_than_the_context_before_it_writes(tiny_ru
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("interval", [1, 100])
-def test_a_loss_that_is_no_number_ends_the_run_with_its_reason(tiny_runs, tmp_path, interval):
+@pytest.mark.parametrize(
+    ("interval", "when"), [(1, "at step 2"), (4, "in steps 1 to 4"), (100, "in steps 1 to 15")]
+)
+def test_a_loss_that_is_no_number_ends_the_run_with_its_reason(tiny_runs, tmp_path, interval, when):
     config = tiny_runs.sft(
         tmp_path / "run", training__learning_rate=1e30, training__log_interval=interval
     )
-    with pytest.raises(RunFailedError, match="train/loss is nan"):
+    with pytest.raises(RunFailedError, match=f"train/loss is nan {when}; "):
         run_sft(config, SilentReporter())
     folder = tmp_path / "run"
     assert read_status(folder) == "failed"

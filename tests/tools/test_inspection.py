@@ -1,27 +1,14 @@
 """What is to be known of a source: counted over all of its rows, whatever is wrong with them."""
 
-from pathlib import Path
-
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError, InspectConfig
 from abcrl.data import load_corpus
-from abcrl.tools.inspection import Inspection, inspect_source
+from abcrl.tools.inspection import Inspection
 from abcrl.tools.rendered import Lengths
 from tests.data.rows import write_rows
-
-
-def report_of(file: Path | str, **options: object) -> Inspection:
-    """Returns the report on a file; options without a group are of the data."""
-    top = {key: options.pop(key) for key in ("tokenizer", "examples") if key in options}
-    return inspect_source(
-        InspectConfig.model_validate({"data": {"source": str(file), **options}, **top})
-    )
-
-
-def troubles_of(report: Inspection) -> dict[str, tuple[str, int, tuple[str, ...]]]:
-    return {one.what: (one.effect, one.found.count, one.found.places) for one in report.troubles}
+from tests.tools.inspected import report_of, troubles_of
 
 
 @pytest.fixture

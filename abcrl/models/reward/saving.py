@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abcrl.models.adapters import merged_weights
-from abcrl.models.loading import embedding_rows, give_pad_token, load_causal_lm
+from abcrl.models.loading import give_pad_token, load_causal_lm
 
 from .head import head_of
 
@@ -31,12 +30,7 @@ def save_with_value_head(
         InputError: The language model cannot be loaded.
     """
     model, _ = load_causal_lm(reference, "model")
-    # A row for the pad token would be drawn from the global generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        give_pad_token(model, tokenizer)
-        if embedding_rows(model) < embedding_rows(classifier):
-            model.resize_token_embeddings(embedding_rows(classifier))
+    give_pad_token(model, tokenizer)
     trunk = {
         name: weight.cpu()
         for name, weight in merged_weights(classifier).items()

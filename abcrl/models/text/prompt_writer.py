@@ -8,10 +8,11 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.config.template import CHAT_TEMPLATE
 from abcrl.dialogue import PromptText
 
-from .reading import first_blank, splice_response
+from .chat_prompts import ChatPrompts
+from .reading import first_blank, splice_response, surroundings
 from .reward_text import RewardText, encode_text
 from .templates import make_render
-from .tokenizers import bos_prefix, encode_batch
+from .tokenizers import bos_prefix, encode_batch, encode_plain
 
 
 class PromptWriter:
@@ -19,20 +20,31 @@ class PromptWriter:
 
     A prompt ends where the response begins: nothing is encoded across that border, for PPO's
     responses are generated behind it. What a prompt says stays words, special tokens that it spells
-    included. A template's white space before {response} is the response's, as it is in plain text,
-    where words begin with it. Behind a response stands EOS and nothing else.
+    included. Of a chat template it ends in what the template writes for an answer to follow, its
+    generation prompt. A template's white space before {response} is the response's, as it is in
+    plain text, where words begin with it. Behind a response stands EOS and nothing else.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str | None = None) -> None:
         """Takes the policy's tokenizer and `data.template`.
 
         Raises:
-            InputError: The tokenizer has no chat template, or one that cannot be used.
+            InputError: The tokenizer has no chat template, or one that cannot be used: it leaves
+                out what a user says, or ends a response in another special token than EOS.
         """
         self._tokenizer = tokenizer
-        self._template = template
-        self._render = make_render(template, tokenizer, "data.template")
         self._bos = bos_prefix(tokenizer)
+        self._chat = self._render = None
+        if template == CHAT_TEMPLATE:
+            self._chat = ChatPrompts(tokenizer, "data.template")
+            blank = self._chat.blank
+        else:
+            self._render = make_render(template, tokenizer, "data.template")
+            blank = " " if template is not None and template.endswith(" {response}") else ""
+        self._gives_blank = blank != ""
+        # Llama's tokenizer puts a blank of its own before the first word of any text.
+        has_own = blank == " " and first_blank(tokenizer, encode_plain(tokenizer, "a")) == blank
+        self._blank = "" if has_own else blank
 
     def prompts(self, prompts: Sequence[PromptText]) -> list[list[int]]:
         """Returns the ids of each prompt, BOS included where the tokenizer begins with it.
@@ -40,9 +52,10 @@ class PromptWriter:
         Raises:
             InputError: A prompt is a conversation that the template has no place for.
         """
+        if self._chat is not None:
+            return [encode_text(self._tokenizer, self._chat(prompt))[0] for prompt in prompts]
+        assert self._render is not None  # one of both is there
         texts = [self._render(prompt, "").before for prompt in prompts]
-        if self._template == CHAT_TEMPLATE:
-            return [encode_text(self._tokenizer, text)[0] for text in texts]
         plain = encode_batch(self._tokenizer, [self._without_blank(text) for text in texts])
         return [[*self._bos, *ids] for ids in plain]
 
@@ -61,18 +74,13 @@ class PromptWriter:
         [ids] = self.responses([response])
         return ids
 
-    @property
-    def _gives_blank(self) -> bool:
-        template = self._template
-        return template not in (None, CHAT_TEMPLATE) and template.endswith(" {response}")
-
     def _without_blank(self, text: RewardText) -> str:
         return text.text.rstrip(" ") if self._gives_blank else text.text
 
     def _as_learnt(self, response: str) -> str:
-        if self._template == CHAT_TEMPLATE:  # what a turn says has no white space at its ends
-            return response.strip()
-        return f" {response.lstrip()}" if self._gives_blank else response
+        if self._chat is not None:  # what a turn says has no white space at its ends
+            return self._blank + response.strip()
+        return self._blank + response.lstrip() if self._gives_blank else response
 
 
 class PromptedText(NamedTuple):
@@ -133,9 +141,13 @@ class TextReader:
         ]
 
     def _fill(self, prompt: PromptText | None, response: str) -> PromptedText:
-        """Returns what PPO's scorer gives a reward model with a template of its own."""
+        """Returns what PPO's scorer gives a reward model with a template of its own.
+
+        That is, to one with the policy's ids; see `surroundings` for what one with another
+        tokenizer reads otherwise.
+        """
         assert self._render is not None
         response_ids = self._writer.response_ids(response)
-        around = self._render(prompt or "", first_blank(self._tokenizer, response_ids))
+        around = surroundings(self._tokenizer, self._render, prompt or "", response_ids)
         ids, places = splice_response(self._tokenizer, around, response_ids, ended=True)
         return PromptedText(ids, places[0])

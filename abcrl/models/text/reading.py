@@ -117,8 +117,7 @@ def splice_responses(
     pairs = []
     for prompt_ids, response_ids, said in rows:
         prompt = decode_text(policy_tokenizer, prompt_ids) if said is None else said
-        # What stands around a response depends on whether it begins with white space, no more.
-        around = render(prompt, first_blank(policy_tokenizer, response_ids))
+        around = surroundings(policy_tokenizer, render, prompt, response_ids)
         ended = response_ids[-1:] == [policy_tokenizer.eos_token_id]
         ids, places = splice_response(reward_tokenizer, around, response_ids, ended=ended)
         overlap = torch.zeros(len(ids), len(response_ids))
@@ -132,6 +131,8 @@ def read_response(
 ) -> RewardTokens:
     """Returns the ids that a reward model reads and where each stands.
 
+    A response that ended has its EOS where `splice_response` has it.
+
     Raises:
         InputError: The tokenizer knows no offsets, or the response is not where `text` says.
     """
@@ -140,12 +141,15 @@ def read_response(
     spans = byte_spans_of(text.text, offsets, own_bytes(tokenizer, ids))
     spans = _from_response(spans, text, response)
     if text.rendered:
-        behind = (
-            index
-            for index, (token, offset) in enumerate(zip(ids, offsets, strict=True))
-            if token == tokenizer.eos_token_id and offset[0] >= text.stop
-        )
-        return RewardTokens(ids, spans, next(behind, None) if response.ended else None)
+        if not response.ended:
+            return RewardTokens(ids, spans, None)
+        behind = [index for index, offset in enumerate(offsets) if offset[0] >= text.stop]
+        ends = [index for index in behind if ids[index] == tokenizer.eos_token_id]
+        if not ends:
+            ends = [*behind[:1], len(ids)]
+            ids.insert(ends[0], tokenizer.eos_token_id)
+            spans.insert(ends[0], _NOWHERE)
+        return RewardTokens(ids, spans, ends[0])
     before, after = bos_prefix(tokenizer), [tokenizer.eos_token_id] if response.ended else []
     around = [*before, *ids, *after]
     if not around:  # a text of nothing that the tokenizer knows; a score needs something to read
@@ -160,10 +164,9 @@ def splice_response(
     """Returns the ids that a reward model reads, and the index of each response id among them.
 
     What stands before and behind the response is encoded as texts of their own. The response's EOS
-    stands where `read_response` has it, so that a reward model reads one layout whatever the
-    policy's tokenizer: the first EOS that a chat template writes behind the response is the
-    response's, and not given twice; at the end of a plain text its own is added. A chat template
-    that writes none has it right behind the response's other tokens.
+    stands where `read_response` has it: the first EOS that a chat template writes behind the
+    response is the response's, and not given twice; at the end of a plain text its own is added. A
+    chat template that writes none has it right behind the response's other tokens.
 
     Args:
         tokenizer: The reward model's.
@@ -186,6 +189,39 @@ def splice_response(
             after.insert(written[0], response_ids[-1])
         places.append(len(before) + len(body) + written[0])
     return [*before, *body, *after], places
+
+
+def surroundings(
+    tokenizer: PreTrainedTokenizerBase,
+    render: Render,
+    prompt: PromptText | str,
+    response_ids: list[int],
+) -> RewardText:
+    """Returns what stands around a response's ids, as `splice_response` wants it.
+
+    That depends on whether they begin with white space, and on nothing else. It is what
+    `read_response` has around the same words as text, special tokens included; but read as text, a
+    token may reach across an end of the response (": " and "It" as ":" and " It"), a tokenizer
+    begins no part with a blank of its own, and a chat template takes white space off the response's
+    ends. Ids stay as the policy wrote them, and what is learnt of them is what PPO reads: a reward
+    model of `train-rm` that is later used with a policy of another tokenizer can meet other tokens
+    at these two places.
+
+    Args:
+        tokenizer: Of the ids.
+        render: How the reward model wants prompt and response.
+        prompt: What they answer.
+        response_ids: As generated.
+    """
+    blank = first_blank(tokenizer, response_ids)
+    around = render(prompt, blank)
+    if not around.rendered or not blank:
+        return around
+    # As in a template of plain text: of white space on both sides, the response's is read.
+    said = around.words[-1][1] if around.words else 0
+    before = around.text[:said] + around.text[said : around.start].rstrip(" ")
+    text = before + around.text[around.stop :]
+    return RewardText(text, len(before), len(before), rendered=True, words=around.words)
 
 
 def first_blank(tokenizer: PreTrainedTokenizerBase, response_ids: list[int]) -> str:

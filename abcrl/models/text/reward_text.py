@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abcrl.dialogue import PromptText
 
-from .tokenizers import without_special
+from .tokenizers import special_ids, without_special
 
 Span = tuple[int, int]
 
@@ -130,11 +130,12 @@ def _spells_special(
     tokenizer: PreTrainedTokenizerBase, text: RewardText, ids: list[int], offsets: list[Span]
 ) -> bool:
     """Whether a special token was read out of the words of the prompt or of the response."""
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     words = (*text.words, (text.start, text.stop))
+    found = (place for place in zip(ids, offsets, strict=True) if place[0] in special)
     return any(
         # Spelled out, that is: <unk> stands for other words too.
-        token in special and str(tokenizer.decode([token])) in text.text[start:stop]
-        for token, (start, stop) in zip(ids, offsets, strict=True)
+        str(tokenizer.decode([token])) in text.text[start:stop]
+        for token, (start, stop) in found
         if any(start < end and begin < stop for begin, end in words)
     )

@@ -179,8 +179,14 @@ def without_special(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -
     unknown = tokenizer.unk_token_id
     if unknown is None:
         return rows
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     return [[unknown if each in special else each for each in ids] for ids in rows]
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Returns the ids of special tokens, those included that have no name, <|im_start|> say."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {*tokenizer.all_special_ids, *(each for each, token in added if token.special)}
 
 
 def bos_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -208,8 +214,7 @@ def punctuation_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     That is Unicode's general categories P and S, with or without white space around. Special
     tokens, white space alone, and parts of a character are none.
     """
-    added = tokenizer.added_tokens_decoder.items()
-    special = {*tokenizer.all_special_ids, *(each for each, token in added if token.special)}
+    special = special_ids(tokenizer)
     return sorted(
         token_id
         for token, token_id in tokenizer.get_vocab().items()

@@ -98,6 +98,25 @@ def tell_left_out(
         )
 
 
+def require_batch(pool: PromptPool, config: PromptConfig, batch_size: int) -> None:
+    """Refuses given prompts of which so few are left that one batch would repeat them.
+
+    Args:
+        pool: Prompts to train on.
+        config: `max_tokens` is what leaves them out.
+        batch_size: `ppo.batch_size`.
+
+    Raises:
+        InputError: Fewer than a batch are left.
+    """
+    if isinstance(pool, GivenPrompts) and len(pool) < batch_size:
+        raise InputError(
+            f"prompt.max_tokens: must leave at least ppo.batch_size ({batch_size}) prompts to "
+            f"train on, received {config.max_tokens}, which leaves {len(pool)} of "
+            f"{len(pool) + pool.left_out}; raise it, or give more prompts"
+        )
+
+
 def too_few_prompts(pool: PromptPool, count: int, config: PromptConfig) -> str | None:
     """Returns what to tell where held-out texts give fewer prompts than are wanted."""
     if len(pool) >= count:

@@ -25,15 +25,21 @@ from abcrl.config import (
     TrainRmConfig,
     stream_seed,
 )
-from abcrl.grid.signals import held_back
-from abcrl.models import computing
+from abcrl.models import computing, last_positions
 from abcrl.reporter import Reporter
-from abcrl.rl.training_state import training_tensors
-from abcrl.storage import Checkpoint, RunFolder, checkpoint_place, drafting, unwritable
+from abcrl.rl.training_state import require_finite_weights, training_tensors
+from abcrl.signals import held_back
+from abcrl.storage import (
+    Checkpoint,
+    RunFolder,
+    checkpoint_place,
+    drafting,
+    last_checkpoint,
+    unwritable,
+)
 
 from .early_stopping import save_trained
 from .recorder import Evaluate, Recorder
-from .resume import last_checkpoint, require_finite_weights
 
 # Our name for a schedule, and Trainer's for the same with a warm-up.
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -76,9 +82,15 @@ def classifier_loss(model: PreTrainedModel, batch: Batch) -> LossSum:
     """Returns the cross-entropy of the labels, in nats, summed over the texts.
 
     - sum over texts of log softmax(logits)[label]
+
+    The logits are those of each text's last token, by the mask: a classifier's own forward pass
+    would look for it by the pad id, which a text may end in where that is <unk>.
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits, labels = model(**inputs).logits, batch["labels"]
+    network: Any = model
+    mask, labels = batch["attention_mask"], batch["labels"]
+    hidden = network.base_model(batch["input_ids"], attention_mask=mask).last_hidden_state
+    # The head at every position, as in transformers, whose last digits these are then.
+    logits = network.score(hidden)[torch.arange(len(labels)), last_positions(mask.bool())]
     total = functional.cross_entropy(logits.float(), labels, reduction="sum")
     return LossSum(total, torch.tensor(len(labels), device=total.device))
 

@@ -13,11 +13,11 @@ from abcrl.data import Corpus, Example
 from abcrl.dialogue import PromptText
 from abcrl.models import PromptWriter, encode_plain, load_reward_model, load_tokenizer
 from abcrl.reporter import SilentReporter
-from abcrl.stages.classification import Classification
-from abcrl.stages.reward_rows import pad_rows
-from abcrl.stages.texts import Features
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
+from abcrl.supervised.reward.classification import Classification
+from abcrl.supervised.reward.rows import pad_rows
+from abcrl.supervised.texts import Features
 
 EXAMPLES = [Example(f"Number {n} was good, " + "and so on, " * n, n % 2) for n in range(40)]
 RESPONSES = [

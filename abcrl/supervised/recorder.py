@@ -31,15 +31,21 @@ Evaluate = Callable[[PreTrainedModel], Mapping[str, float]]
 _LOGGED = ("learning_rate", "grad_norm")
 
 
-def require_finite(row: Mapping[str, float], step: int) -> None:
+def require_finite(row: Mapping[str, float], step: int, *, steps: int = 1) -> None:
     """Ends a run whose numbers are none.
+
+    Args:
+        row: The numbers.
+        step: The last step that they are of.
+        steps: How many steps they are of.
 
     Raises:
         RunFailedError: Names the first number that is not finite.
     """
+    when = f"in steps {step - steps + 1} to {step}" if steps > 1 else f"at step {step}"
     for name, value in row.items():
         if not math.isfinite(value):
-            raise RunFailedError(f"{name} is {value} at step {step}; lower training.learning_rate")
+            raise RunFailedError(f"{name} is {value} {when}; lower training.learning_rate")
 
 
 class Recorder(TrainerCallback):
@@ -143,7 +149,7 @@ class Recorder(TrainerCallback):
         control.should_training_stop = self.done or self.stopping
         control.should_save = on_time or control.should_training_stop
         if control.should_save:
-            require_finite({"train/loss": self._window.mean()}, step)
+            self._require_finite_loss(step)
         self._window.go_on()
 
     def on_log(
@@ -199,13 +205,22 @@ class Recorder(TrainerCallback):
 
     def _close_window(self, step: int) -> dict[str, float]:
         """Returns the mean loss since the last row, and writes the row of timings."""
-        loss, (seconds, tokens) = self._window.mean(), self._window.speed()
-        require_finite({"train/loss": loss}, step)
+        loss = self._require_finite_loss(step)
+        seconds, tokens = self._window.speed()
         row = {"step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
         self._folder.append("timings", [row])
         self._numbers = {"loss": loss, "tokens/s": round(tokens / seconds)}
         self._window.clear()
         return {"train/loss": loss}
+
+    def _require_finite_loss(self, step: int) -> float:
+        """Returns the mean loss since the last row.
+
+        Which of the steps made it no number is not known: none is waited for.
+        """
+        loss = self._window.mean()
+        require_finite({"train/loss": loss}, step, steps=self._window.steps)
+        return loss
 
     def _evaluate_if_due(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Returns held-out metrics; the stage measures at the end, but a best model is chosen."""

@@ -9,12 +9,12 @@ from abcrl.config import InputError, PpoConfig, TrainRmConfig, load_config
 from abcrl.models import load_reward_model
 from abcrl.reporter import SilentReporter
 from abcrl.stages.ppo import run_ppo
-from abcrl.stages.reward_objectives import OBJECTIVES, Objective
-from abcrl.stages.reward_rows import score_rows
-from abcrl.stages.score_offset import plan_offset
 from abcrl.stages.sft import run_sft
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
+from abcrl.supervised.reward.objectives import OBJECTIVES, Objective
+from abcrl.supervised.reward.rows import score_rows
+from abcrl.supervised.reward.score_offset import plan_offset
 
 SAMPLED = {
     "head__offset": "sft",
@@ -30,7 +30,7 @@ def make_objective(config: TrainRmConfig, tokenizer: Any) -> Objective:
     return objective
 
 
-@pytest.mark.parametrize("template", [None, "Review: {prompt}{response} (end)"])
+@pytest.mark.parametrize("template", [None, "Review: {response} (end)"])
 def test_responses_of_the_sft_model_average_0_afterwards(tiny_runs, tmp_path, template):
     roomy = tiny_runs.sft(tmp_path / "sft", model__context_length=160, training__max_steps=1)
     config = tiny_runs.train_rm(

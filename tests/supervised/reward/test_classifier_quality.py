@@ -14,11 +14,11 @@ from abcrl.config import TrainRmConfig, to_yaml
 from abcrl.data import Example, load_corpus, truncation_length
 from abcrl.models import load_tokenizer
 from abcrl.reporter import SilentReporter
-from abcrl.stages.reward_model_quality import fit_bag_of_words
 from abcrl.stages.sft import run_sft
-from abcrl.stages.texts import readable_texts
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
+from abcrl.supervised.reward.classifier_quality import fit_bag_of_words
+from abcrl.supervised.texts import readable_texts
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int) -> str:
@@ -101,6 +101,7 @@ def test_naive_bayes_reads_what_the_reward_model_reads(tiny_runs):
         [example.label == 1 for example in corpus.train],
     )
     heldout = corpus.validation
+    assert config.truncation is not None
     always = config.truncation.model_copy(update={"share": 1.0})
     cuts = [truncation_length(always, seed=0, index=row) or 0 for row in range(len(heldout))]
     cut = [

@@ -16,10 +16,10 @@ from abcrl.models import (
     new_classifier,
 )
 from abcrl.reporter import SilentReporter
-from abcrl.stages.preferences import Preferences
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
-from tests.stages.pairs import batch_of, objective, run_on_pairs
+from abcrl.supervised.reward.preferences import Preferences
+from tests.supervised.reward.pairs import batch_of, objective, run_on_pairs
 
 Configure = Callable[..., TrainRmConfig]
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError
+from abcrl.config.template import CHAT_TEMPLATE
 from abcrl.data import Example, Pair
 from abcrl.data.encoded import encode_texts
 from abcrl.models import PromptedText, TextReader, bos_prefix, encode_batch, tokenizer_identity
@@ -57,13 +58,33 @@ def readable_texts(
     Raises:
         InputError: A template cannot be used, or no response fits.
     """
-    without_prompts = all(example.prompt is None for example in examples)
-    if without_prompts and policy_template is not None:
-        raise unused_template(policy_template)
-    if without_prompts and template is None:
+    if require_places(examples, policy_template, template) and template is None:
         return PlainTexts(examples, tokenizer, max_length)
     reader = TextReader(tokenizer, policy_template=policy_template, template=template)
     return PromptedTexts(examples, reader, max_length)
+
+
+def require_places(
+    rows: Sequence[Example | Pair], policy_template: str | None, template: str | None
+) -> bool:
+    """Refuses templates that want a prompt where rows have none; returns whether these have none.
+
+    A whole text in the place of the response, and nothing in that of the prompt, is not what PPO
+    will give the model.
+
+    Raises:
+        InputError: Names the template.
+    """
+    if any(row.prompt is not None for row in rows):
+        return False
+    if policy_template is not None:
+        raise unused_template(policy_template)
+    if template is not None and (template == CHAT_TEMPLATE or "{prompt}" in template):
+        raise InputError(
+            f"template: must hold no {{prompt}} where rows are plain texts, which have none, "
+            f"received {template!r}; remove it, or name the column of the prompts in data.columns"
+        )
+    return True
 
 
 class PlainTexts:
@@ -124,19 +145,25 @@ class PairTexts:
             max_length: Tokens, prompt and response together.
 
         Raises:
-            InputError: A template cannot be used, or no pair fits.
+            InputError: A template cannot be used, no pair fits, or all are alike in tokens.
         """
         prompts = [pair.prompt for pair in pairs]
         chosen = reader.read(prompts, [pair.chosen for pair in pairs])
         rejected = reader.read(prompts, [pair.rejected for pair in pairs])
         both = list(zip(chosen, rejected, strict=True))
         different = [number for number, (one, other) in enumerate(both) if one.ids != other.ids]
+        if not different:
+            raise InputError(
+                f"model: its tokenizer must tell the sides of some pair apart, received "
+                f"{len(pairs)} pairs whose sides have the same tokens; give a model whose "
+                f"tokenizer knows what the sides are written in"
+            )
         fitting = [
             number
             for number in different
             if max(len(row.ids) for row in both[number]) <= max_length
         ]
-        require_fitting(len(fitting), len(pairs), max_length)
+        require_fitting(len(fitting), len(different), max_length)
         self.pairs: Sequence[Pair] = [pairs[number] for number in fitting]
         self.too_long = len(different) - len(fitting)
         self.alike = len(both) - len(different)
@@ -167,16 +194,22 @@ def require_fitting(count: int, total: int, max_length: int) -> None:
         )
 
 
-def tell_too_long(tell: Callable[[str], None], texts: "Texts | PairTexts", max_length: int) -> None:
-    """Tells what was left out once texts were tokens."""
+def tell_too_long(
+    tell: Callable[[str], None],
+    texts: "Texts | PairTexts",
+    max_length: int,
+    *,
+    part: str = "data",
+) -> None:
+    """Tells what was left out once texts were tokens, and of which part of the data."""
     too_long, alike = getattr(texts, "too_long", 0), getattr(texts, "alike", 0)
     if too_long:
         tell(
-            f"data: {too_long} rows left out, as prompt and response have more than {max_length} "
+            f"{part}: {too_long} rows left out, as prompt and response have more than {max_length} "
             f"tokens (training.max_length)"
         )
     if alike:
-        tell(f"data: {alike} pairs left out, as both sides have the same tokens")
+        tell(f"{part}: {alike} pairs left out, as both sides have the same tokens")
 
 
 class TextDataset(Dataset[Any]):

@@ -24,12 +24,12 @@ from abcrl.models import (
     load_tokenizer,
 )
 from abcrl.reporter import SilentReporter
-from abcrl.stages.reward_rows import spaced
 from abcrl.stages.sft import run_sft
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import read_rows
+from abcrl.supervised.reward.rows import spaced
 from tests.models.text.tokenizer_families import wordpiece
-from tests.stages.pairs import PAIRS, batch_of, objective, run_on_pairs
+from tests.supervised.reward.pairs import PAIRS, batch_of, objective, run_on_pairs
 
 Configure = Callable[..., TrainRmConfig]
 
@@ -71,6 +71,56 @@ def test_a_pair_is_a_prompt_and_two_responses_that_end(configure: Configure, tin
             assert row[side][-1] == eos
             assert row[side].count(eos) == 1
             assert tiny_tokenizer.decode(row[side][:-1]) == f"{pair.prompt.text}{text}"
+
+
+@pytest.mark.parametrize("template", [None, "Q: {prompt} A:{response} (end)"])
+def test_both_sides_of_a_pair_are_cut_to_as_many_tokens_and_the_prompt_is_not(
+    configure: Configure, tiny_tokenizer, template
+):
+    cut = {"truncation__share": 0.5, "truncation__min_tokens": 22, "truncation__max_tokens": 25}
+    whole = objective(configure(template=template), tiny_tokenizer)
+    pairs = objective(configure(template=template, **cut), tiny_tokenizer)
+    after = [] if template is None else tiny_tokenizer(" (end)").input_ids
+    writer = PromptWriter(tiny_tokenizer)
+    kept, sizes, ended = 0, set(), 0
+    for number, pair in enumerate(pairs._texts.pairs):
+        row, uncut = pairs.dataset[number], whole.dataset[number]
+        if (row["chosen"], row["rejected"]) == (uncut["chosen"], uncut["rejected"]):
+            kept += 1
+            continue
+        lengths = []
+        for side, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+            response = writer.response_ids(text)
+            start = pairs._texts[number][side == "rejected"].start
+            assert row[side][:start] == uncut[side][:start]
+            ids = row[side][start:]
+            if ids == uncut[side][start:]:  # shorter than the cut: whole, EOS and all
+                ended += 1
+                assert len(response) <= 25
+                continue
+            ids = ids[: len(ids) - len(after)]
+            assert tiny_tokenizer.eos_token_id not in ids
+            assert ids == response[: len(ids)]
+            lengths.append(len(ids))
+        assert len(set(lengths)) == 1
+        sizes.add(lengths[0])
+    assert sizes == {22, 23, 24, 25}
+    assert ended
+    assert 0.35 < 1 - kept / len(pairs.dataset) < 0.65
+    # Drawn for each pair once, whenever it is asked for.
+    assert pairs.dataset[0] == pairs.dataset[0]
+
+
+def test_a_pair_that_would_be_cut_to_the_same_tokens_stays_whole(
+    configure: Configure, tiny_tokenizer
+):
+    cut = {"truncation__share": 1.0, "truncation__min_tokens": 2, "truncation__max_tokens": 2}
+    config = configure(**cut)
+    start = tiny_tokenizer(" It was").input_ids
+    assert len(start) >= 2  # both sides of every pair begin alike
+    whole, pairs = objective(configure(), tiny_tokenizer), objective(config, tiny_tokenizer)
+    for number in range(len(pairs.dataset)):
+        assert pairs.dataset[number] == whole.dataset[number]
 
 
 def test_a_batch_holds_all_chosen_sides_before_all_rejected_ones(
@@ -160,6 +210,32 @@ def test_final_is_the_model_that_was_measured(configure: Configure, tmp_path):
     }
 
 
+def test_what_an_end_and_a_cut_do_to_scores_is_measured_on_held_out_pairs(
+    configure: Configure, tiny_tokenizer, tmp_path
+):
+    lengths = {"truncation__min_tokens": 7, "truncation__max_tokens": 7}
+    config = configure(truncation__share=0.5, **lengths)
+    result = run_train_rm(config, SilentReporter())
+    quality = result.quality
+    assert isinstance(quality, PreferenceQuality)
+    reward_model, tokenizer = load_reward_model(str(result.final), "reward_model")
+    writer = PromptWriter(tokenizer)
+
+    def score(pair: Pair, text: str, tokens: int) -> float:
+        [prompt] = writer.prompts([pair.prompt] if pair.prompt else [])
+        ids = torch.tensor([prompt + writer.response_ids(text)[:tokens]])
+        return float(reward_model.score(ids, torch.ones_like(ids).bool()).scores)
+
+    heldout = list(load_pairs(config.data).sample_validation(1024))
+    without = [score(p, p.chosen, len(writer.response_ids(p.chosen)) - 1) for p in heldout]
+    mean = sum(without) / len(without)
+    assert quality.score_chosen_without_eos_mean == pytest.approx(mean, abs=1e-5)
+    right = [score(p, p.chosen, 7) > score(p, p.rejected, 7) for p in heldout]
+    assert quality.accuracy_truncated == pytest.approx(sum(right) / len(right))
+    # Without lengths of PPO's there is nothing to cut to.
+    assert objective(configure(), tokenizer).measure(reward_model).accuracy_truncated is None
+
+
 def test_the_v_head_format_is_the_same_model(configure: Configure, tmp_path):
     config = configure(head__offset="chosen")
     run_train_rm(config, SilentReporter())
@@ -192,7 +268,14 @@ def test_toy_reviews_give_pairs(tiny_runs, tmp_path):
 def test_the_command_prints_accuracy_beside_length_and_what_it_means(
     configure: Configure, tmp_path
 ):
-    config = configure(training__max_steps=60, training__warmup_steps=5, head__offset="chosen")
+    config = configure(
+        training__max_steps=60,
+        training__warmup_steps=5,
+        head__offset="chosen",
+        truncation__share=0.5,
+        truncation__min_tokens=6,
+        truncation__max_tokens=12,
+    )
     (tmp_path / "c.yaml").write_text(to_yaml(config))
     [script] = entry_points(group="console_scripts", name="abcrl")
     answer = CliRunner().invoke(script.load(), ["train-rm", "--config", str(tmp_path / "c.yaml")])
@@ -208,7 +291,18 @@ def test_the_command_prints_accuracy_beside_length_and_what_it_means(
         f"  preferring the {rule} response instead: {last['eval/length_accuracy']:.1%}",
         f"  more often right than preferring the {rule} one ({shown})",
     ]
-    assert lines[4] == "calibration of P(chosen before rejected) = sigmoid of that difference:"
+    assert lines[3] == f"  {last['eval/accuracy_truncated']:.1%} on pairs cut to 6-12 tokens"
+    assert lines[5] == "calibration of P(chosen before rejected) = sigmoid of that difference:"
+    [at] = [number for number, line in enumerate(lines) if line.startswith("ending")]
+    complete = f"score {last['eval/score_chosen_mean']:+.2f} on complete chosen responses,"
+    assert lines[at] in (f"ending: {complete}", f"ending matters: {complete}")
+    assert lines[at + 1] == (
+        f"  {last['eval/score_chosen_without_eos_mean']:+.2f} on the same without their EOS"
+    )
+    moved = last["eval/score_chosen_without_eos_mean"] - last["eval/score_chosen_mean"]
+    matters = abs(moved) > last["eval/score_std"] / 2
+    assert lines[at].startswith("ending matters") == matters
+    assert ("responses that are cut" in lines[at + 2]) == matters
     assert f"  after an offset of {last['eval/score_offset']:+.2f} has been taken off" in lines
     assert (
         f"ABC credit over 8 held-out chosen responses of {last['credit/tokens']:.0f} tokens:"

@@ -82,6 +82,20 @@ class RowReader:
         ids, mask, _ = self._splice([response], width=len(response_ids))
         return list(ids[0][mask[0]].tolist())
 
+    def without_eos(self, row: PromptedText, example: Example) -> list[int]:
+        """Returns what is read of a response that was cut just before its end.
+
+        The same as of the whole one where a template puts an EOS behind every response.
+
+        Args:
+            row: The whole response behind its prompt, or a whole text; EOS is the last token.
+            example: What it was made from.
+        """
+        if self._splice is None:
+            return row.ids[:-1] or row.ids
+        tokens = len(self._writer.response_ids(example.text)) - 1
+        return self.begin(row, example, max(tokens, 1))
+
 
 def pad_rows(rows: Sequence[list[int]]) -> tuple[Int[Tensor, "N T"], Bool[Tensor, "N T"]]:
     """Returns ids, padded on the right, and which of them are real."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from abcrl.config import InputError
-from abcrl.data import Example
+from abcrl.data import Example, Pair
 from abcrl.dialogue import PromptText
 from abcrl.models import PromptedText
-from abcrl.stages.sft_batches import (
+from abcrl.supervised.sft_batches import (
     IGNORED,
     collate,
     collate_packed,
@@ -22,7 +22,7 @@ from abcrl.stages.sft_batches import (
     pack,
     require_separate,
 )
-from abcrl.stages.texts import pad_right, readable_texts
+from abcrl.supervised.texts import pad_right, readable_texts, require_places
 
 EXAMPLES = [
     Example(" was good.", prompt=PromptText("The plot")),
@@ -86,6 +86,15 @@ def test_a_response_that_does_not_fit_is_left_out_and_none_is_cut(tiny_tokenizer
     assert getattr(texts, "too_long", None) == 1
     with pytest.raises(InputError, match=r"^training\.max_length: some prompt and .*none of 1 fit"):
         readable_texts([long], tiny_tokenizer, 40)
+
+
+@pytest.mark.parametrize("template", ["chat", "Q: {prompt}{response}"])
+def test_a_reward_models_template_without_prompts_is_refused(tiny_tokenizer, template):
+    for rows in ([Example("a")], [Pair(None, "a", "b")]):
+        with pytest.raises(InputError, match=r"^template: must hold no {prompt} where rows are p"):
+            require_places(rows, None, template)
+    assert require_places([Example("a")], None, "Rate: {response}")
+    assert not require_places(EXAMPLES, None, template)
 
 
 def test_a_template_without_prompts_is_refused(tiny_tokenizer):

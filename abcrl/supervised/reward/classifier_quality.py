@@ -19,7 +19,7 @@ from abcrl.analysis.reward_quality import (
 from abcrl.data import Example
 from abcrl.models import RewardModel
 
-from .reward_rows import ReadRow, score_rows
+from .rows import ReadRow, score_rows
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,7 @@ from abcrl.analysis.reward_quality import RewardModelQuality, nll
 from abcrl.config import TrainRmConfig, TruncationConfig
 from abcrl.data import Corpus, Example, read_corpus, truncation_length
 from abcrl.models import RewardModel, tokens_in_spans
-
-from .reward_model_quality import HeldOutTexts, fit_bag_of_words, measure_quality
-from .reward_rows import ReadRow, RowReader, score_rows, spaced, spread_of_credit
-from .texts import (
+from abcrl.supervised.texts import (
     Features,
     PlainTexts,
     TextDataset,
@@ -24,12 +21,15 @@ from .texts import (
     tell_too_long,
 )
 
+from .classifier_quality import HeldOutTexts, fit_bag_of_words, measure_quality
+from .rows import ReadRow, RowReader, score_rows, spaced, spread_of_credit
+
 # Held-out texts that the accuracy is measured on.
 _HELD_OUT = 1024
 
 
 class Classification:
-    """What a classifier is trained on and judged by; see `reward_objectives.Objective`."""
+    """What a classifier is trained on and judged by; see `objectives.Objective`."""
 
     labels = ("negative", "positive")
     loss = None
@@ -57,6 +57,8 @@ class Classification:
             InputError: A template cannot be used, or no text fits `training.max_length`.
         """
         self._config = config
+        assert config.truncation is not None  # a classifier's configuration has one
+        self._truncation = config.truncation
         self._corpus = corpus
         self._tokenizer = tokenizer
         self._reader = RowReader(tokenizer, config)
@@ -66,7 +68,7 @@ class Classification:
         self._credit_texts = corpus.sample_validation(config.credit_texts)
         limit = config.training.max_length
         tell_too_long(tell, self._texts, limit)
-        tell_too_long(lambda line: tell(f"held-out {line}"), heldout, limit)
+        tell_too_long(tell, heldout, limit, part="held-out data")
 
     @property
     def dataset(self) -> TextDataset:
@@ -131,7 +133,7 @@ class Classification:
 
     def _hold_out(self, texts: Texts) -> HeldOutTexts:
         complete = self._locate(texts)
-        always = self._config.truncation.model_copy(update={"share": 1.0})
+        always = self._truncation.model_copy(update={"share": 1.0})
         eos = self._tokenizer.eos_token_id
         cut = isinstance(texts, PlainTexts) and any(row.ids[-1] != eos for row in complete)
         return HeldOutTexts(
@@ -143,7 +145,7 @@ class Classification:
 
     def _features(self, index: int) -> Features:
         """Returns ids and label of a text; some are cut to the lengths that PPO will produce."""
-        ids = self._begin(self._texts, index, self._config.truncation)
+        ids = self._begin(self._texts, index, self._truncation)
         return {"input_ids": ids, "label": self.examples[index].label}
 
     def _begin(self, texts: Texts, index: int, truncation: TruncationConfig) -> list[int]:

@@ -11,13 +11,14 @@ from abcrl.data import Example
 from abcrl.dialogue import PromptText
 from abcrl.models import (
     PromptedResponse,
+    PromptedText,
     PromptWriter,
     RewardModel,
     TextReader,
     make_render,
     splice_responses,
 )
-from abcrl.stages.reward_rows import (
+from abcrl.supervised.reward.rows import (
     ReadRow,
     RowReader,
     pad_rows,
@@ -100,6 +101,27 @@ def test_what_a_template_says_behind_a_response_stays_behind_its_beginning(token
     text = tokenizer.decode(ids)
     assert text.endswith(" (end)")
     assert text.startswith("Q: And the acting? A:")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_without_eos_a_response_is_read_as_one_that_its_cap_cut(tokenizer, template, example):
+    reader = RowReader(tokenizer, settings(template))
+    row = read(tokenizer, template, example)
+    tokens = len(PromptWriter(tokenizer).response_ids(example.text))
+    ids = reader.without_eos(row, example)
+    assert ids == reader.begin(row, example, tokens - 1)
+    # A chat template ends a turn as a response ends: what it reads does not tell them apart.
+    assert len(row.ids) - len(ids) == (0 if template == "chat" else 1)
+
+
+def test_without_eos_a_plain_text_has_all_its_words(tokenizer):
+    row = read(tokenizer, None, Example("good plot"))
+    ids = RowReader(tokenizer, settings(None)).without_eos(row, Example("good plot"))
+    assert tokenizer.decode(ids) == "good plot"
+    # What is EOS alone has nothing that could be read without it.
+    empty = PromptedText([tokenizer.eos_token_id], 0)
+    assert RowReader(tokenizer, settings(None)).without_eos(empty, Example("")) == empty.ids
 
 
 def test_scores_by_length_are_those_of_one_batch(tiny_classifier):

@@ -11,11 +11,11 @@ from abcrl.analysis.preference_quality import PreferenceQuality
 from abcrl.analysis.reward_quality import RewardModelQuality
 from abcrl.data import Example
 from abcrl.models import RewardModel
+from abcrl.supervised.texts import Features, TextDataset
+from abcrl.supervised.trainer import ComputeLoss
 
 from .classification import Classification
 from .preferences import Preferences
-from .texts import Features, TextDataset
-from .trainer import ComputeLoss
 
 Quality = RewardModelQuality | PreferenceQuality
 """What a finished reward model says of itself."""

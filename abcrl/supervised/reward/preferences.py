@@ -14,21 +14,28 @@ from abcrl.analysis.preference_quality import (
     longer_is_better,
     measure_preferences,
 )
-from abcrl.config import TrainRmConfig
-from abcrl.data import Corpus, Example, Pair, read_pairs
+from abcrl.config import TrainRmConfig, TruncationConfig
+from abcrl.data import Corpus, Example, Pair, read_pairs, truncation_length
 from abcrl.models import RewardModel, TextReader, read_scores
 from abcrl.rl.formulas.preference import PreferenceLoss, bradley_terry_loss
+from abcrl.supervised.texts import (
+    Features,
+    PairTexts,
+    TextDataset,
+    pad_right,
+    require_places,
+    tell_too_long,
+)
+from abcrl.supervised.trainer import LossSum
 
-from .reward_rows import ReadRow, RowReader, score_by_length, spaced, spread_of_credit
-from .texts import Features, PairTexts, TextDataset, pad_right, tell_too_long
-from .trainer import LossSum
+from .rows import ReadRow, RowReader, score_by_length, spaced, spread_of_credit
 
 # Held-out pairs that the accuracy is measured on.
 _HELD_OUT = 1024
 
 
 class Preferences:
-    """What a reward model learns from pairs; see `reward_objectives.Objective`."""
+    """What a reward model learns from pairs; see `objectives.Objective`."""
 
     labels = ("score",)
 
@@ -56,24 +63,26 @@ class Preferences:
         self._config = config
         self._tokenizer = tokenizer
         limit = config.training.max_length
+        require_places(corpus.train, config.data.template, config.template)
         reader = TextReader(
             tokenizer, policy_template=config.data.template, template=config.template
         )
         self._texts = PairTexts(corpus.train, reader, limit)
         tell_too_long(tell, self._texts, limit)
         heldout = PairTexts(corpus.sample_validation(_HELD_OUT), reader, limit)
-        tell_too_long(lambda line: tell(f"held-out {line}"), heldout, limit)
-        rows = RowReader(tokenizer, config)
+        tell_too_long(tell, heldout, limit, part="held-out data")
+        self._rows = RowReader(tokenizer, config)
+        self._heldout = heldout
         self._chosen, self._rejected = [], []
         for number, pair in enumerate(heldout.pairs):
             chosen, rejected = heldout[number]
-            self._chosen.append(rows.locate(chosen, pair.chosen))
-            self._rejected.append(rows.locate(rejected, pair.rejected))
+            self._chosen.append(self._rows.locate(chosen, pair.chosen))
+            self._rejected.append(self._rows.locate(rejected, pair.rejected))
         self._margins = torch.tensor([self._margin(pair) for pair in heldout.pairs])
 
     @property
     def dataset(self) -> TextDataset:
-        """Both sides of each pair, and its margin."""
+        """Both sides of each pair, some cut to lengths that PPO will produce, and its margin."""
         return TextDataset(self._texts, self._features)
 
     @property
@@ -96,8 +105,8 @@ class Preferences:
         return LossSum(total.sum(), torch.tensor(len(total), device=total.device))
 
     def heldout_loss(self, model: PreTrainedModel) -> float:
-        """Returns the mean loss of held-out pairs: what training lowers, margin and centring in."""
-        chosen, rejected = self._score(RewardModel(model))
+        """Returns the mean loss of whole held-out pairs, margin and centring in."""
+        chosen, rejected = self._score_whole(RewardModel(model))
         return float(self._loss(chosen, rejected, self._margins).total.double().mean())
 
     def good_rows(self, count: int) -> list[list[int]]:
@@ -105,13 +114,20 @@ class Preferences:
         return [self._texts[number][0].ids for number in spaced(count, len(self._texts))]
 
     def measure(self, reward_model: RewardModel) -> PreferenceQuality:
-        """Returns accuracy, beside that of preferring the longer response, and calibration."""
+        """Returns accuracy, beside that of preferring the longer response, and calibration.
+
+        And what an end does to a score: PPO reads most responses cut at their cap, without EOS.
+        """
         pairs = (self._texts[number] for number in range(len(self._texts)))
         # Prompt and template are the same on both sides.
         lengths = torch.tensor([[len(side.ids) for side in pair] for pair in pairs])
         return measure_preferences(
             SidesOfPairs(
-                *self._score(reward_model), _lengths(self._chosen), _lengths(self._rejected)
+                *self._score_whole(reward_model),
+                _lengths(self._chosen),
+                _lengths(self._rejected),
+                self._score_without_eos(reward_model),
+                self._score_truncated(reward_model),
             ),
             prefers_longer=longer_is_better(*lengths.T),
         )
@@ -127,9 +143,28 @@ class Preferences:
         return spread_of_credit(reward_model, rows, self._tokenizer)
 
     def _features(self, index: int) -> Features:
-        chosen, rejected = self._texts[index]
+        chosen, rejected = self._begin(self._texts, index, self._config.truncation)
         margin = self._margin(self._texts.pairs[index])
-        return {"chosen": chosen.ids, "rejected": rejected.ids, "margin": margin}
+        return {"chosen": chosen, "rejected": rejected, "margin": margin}
+
+    def _begin(
+        self, texts: PairTexts, index: int, truncation: TruncationConfig | None
+    ) -> tuple[list[int], list[int]]:
+        """Returns the ids of both sides, whole or cut to the same number of response tokens.
+
+        A side with fewer tokens keeps its EOS. A pair whose sides would be the same stays whole:
+        it would say nothing.
+        """
+        chosen, rejected = texts[index]
+        cut = None
+        if truncation is not None:
+            cut = truncation_length(truncation, seed=self._config.run.seed, index=index)
+        if cut is None:
+            return chosen.ids, rejected.ids
+        pair = texts.pairs[index]
+        better = self._rows.begin(chosen, Example(pair.chosen, prompt=pair.prompt), cut)
+        worse = self._rows.begin(rejected, Example(pair.rejected, prompt=pair.prompt), cut)
+        return (chosen.ids, rejected.ids) if better == worse else (better, worse)
 
     def _margin(self, pair: Pair) -> float:
         return self._config.pairs.margin if pair.margin is None else pair.margin
@@ -137,8 +172,25 @@ class Preferences:
     def _loss(self, chosen: Tensor, rejected: Tensor, margin: Tensor) -> PreferenceLoss:
         return bradley_terry_loss(chosen, rejected, margin, self._config.pairs.center_coef)
 
-    def _score(self, reward_model: RewardModel) -> tuple[Tensor, Tensor]:
+    def _score_whole(self, reward_model: RewardModel) -> tuple[Tensor, Tensor]:
         rows: list[Any] = [row.ids for row in (*self._chosen, *self._rejected)]
+        chosen, rejected = score_by_length(reward_model, rows).chunk(2)
+        return chosen, rejected
+
+    def _score_without_eos(self, reward_model: RewardModel) -> Tensor:
+        rows = [
+            self._rows.without_eos(self._heldout[at][0], Example(pair.chosen, prompt=pair.prompt))
+            for at, pair in enumerate(self._heldout.pairs)
+        ]
+        return score_by_length(reward_model, rows)
+
+    def _score_truncated(self, reward_model: RewardModel) -> tuple[Tensor, Tensor] | None:
+        """Returns the scores of all held-out pairs, cut as some of those to train on are."""
+        if self._config.truncation is None:
+            return None
+        always = self._config.truncation.model_copy(update={"share": 1.0})
+        pairs = [self._begin(self._heldout, at, always) for at in range(len(self._heldout))]
+        rows = [side for sides in zip(*pairs, strict=True) for side in sides]
         chosen, rejected = score_by_length(reward_model, rows).chunk(2)
         return chosen, rejected
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.config import TrainRmConfig
 from abcrl.data import Pair
 from abcrl.dialogue import PromptText
-from abcrl.stages.preferences import Preferences
+from abcrl.supervised.reward.preferences import Preferences
 
 FILMS = [f"the film number {n}" for n in range(120)]
 # One word tells them apart; how long they are does not.

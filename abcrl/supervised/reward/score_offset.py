@@ -21,8 +21,8 @@ from abcrl.rl.sampling.prompts import prompt_pool
 from abcrl.rl.sampling.sampler import SharedDraws, sample_responses
 from abcrl.rl.scoring.scorer import Scorer
 
-from .reward_objectives import Objective
-from .reward_rows import score_by_length
+from .objectives import Objective
+from .rows import score_by_length
 
 _BATCH = 64
 
