@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from abcrl.config import PpoConfig, load_config, to_yaml
 from tests.given_prompts import QUESTION, write_pairs
 
@@ -20,6 +22,7 @@ def test_the_memory_of_the_run_is_told_below_its_configuration(abcrl, tiny_runs,
     assert load_config(PpoConfig, file=Path("saved.yaml")) == config
 
 
+@pytest.mark.slow
 def test_whole_prompts_are_planned_for_as_long_as_they_may_be(abcrl, tiny_runs, tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl")
     changes = {"data__limit": None, "data__source": str(source), "data__template": QUESTION}

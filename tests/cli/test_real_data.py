@@ -60,6 +60,7 @@ def require_whole_pipeline(vocabulary: int) -> None:
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="wants the shared data beside the project")
+@pytest.mark.slow
 def test_a_llama_with_the_gpt2_vocabulary_on_sentence_polarity(abcrl):
     Path("few.yaml").write_text(FEW, encoding="utf-8")
     answer = abcrl(

@@ -67,7 +67,9 @@ def stamps(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-@pytest.mark.parametrize(("first", "second"), [SIGNALS, SIGNALS[::-1]])
+@pytest.mark.parametrize(
+    ("first", "second"), [SIGNALS, pytest.param(*SIGNALS[::-1], marks=pytest.mark.slow)]
+)
 def test_a_stopped_comparison_goes_on_later(start, tmp_path, first, second):
     arguments, cells = write_comparison(tmp_path)
     sft, reward_model = tmp_path / "comparison" / "sft", tmp_path / "comparison" / "reward-model"

@@ -19,7 +19,7 @@ def assert_interrupted(command: Command) -> None:
     assert (code, [line.partition(";")[0]]) == INTERRUPTED
 
 
-@pytest.mark.parametrize("stage", ["sft", "train-rm", "ppo"])
+@pytest.mark.parametrize("stage", ["sft", pytest.param("train-rm", marks=pytest.mark.slow), "ppo"])
 def test_a_signal_ends_a_run_and_is_on_record(start, tiny_runs, tmp_path, stage):
     folders = {number: tmp_path / number.name for number in SIGNALS}
     commands = {}
@@ -109,6 +109,7 @@ def test_libraries_cannot_lose_an_interrupt(tmp_path, accident):
     assert Command(sys.executable, script).end() == INTERRUPTED
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_unless_it_was_told_to_stay(start, tiny_runs, tmp_path):
     for name in ("stays", "ends"):
         config = tiny_runs.sft(tmp_path / name, training__max_steps=100_000)

@@ -83,6 +83,7 @@ def test_lines_fit_a_terminal(plan_of_most, free):
     assert all(len(line) <= 78 for line in describe_plan(plan_of_most, "cuda", free))
 
 
+@pytest.mark.slow
 def test_without_a_copy_the_reference_has_no_weights(plan_of_most):
     lines = list(describe_plan(plan_of_most, "cpu", 10**10))
     names = [line[:26].strip() for line in lines[1:5]]
