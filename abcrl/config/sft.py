@@ -9,7 +9,7 @@ from .checkpoint import TrainingCheckpointConfig
 from .data import DataConfig
 from .networks import AdaptationConfig
 from .run import RunConfig
-from .training import ModelConfig, TrainingConfig
+from .training import HeldOutLossConfig, ModelConfig, TrainingConfig
 
 
 class SftSettings(Group):
@@ -18,6 +18,7 @@ class SftSettings(Group):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+    evaluation: HeldOutLossConfig = HeldOutLossConfig()
     networks: AdaptationConfig = AdaptationConfig()
     checkpoint: TrainingCheckpointConfig = TrainingCheckpointConfig()
     loss: Literal["response", "all"] = "response"

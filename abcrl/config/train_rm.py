@@ -12,7 +12,7 @@ from .paths import ModelReference
 from .run import RunConfig
 from .sampling import PromptConfig, ResponseConfig
 from .template import check_template
-from .training import TrainingConfig, TruncationConfig
+from .training import HeldOutLossConfig, TrainingConfig, TruncationConfig
 
 
 class PairObjectiveConfig(Group):
@@ -54,6 +54,7 @@ class RewardModelSettings(Group):
     """What the reward model reads: a text with {prompt} and {response}, all of it plain words, or
     chat (its tokenizer's chat template). null: what the policy reads, see data.template."""
     training: TrainingConfig = TrainingConfig()
+    evaluation: HeldOutLossConfig = HeldOutLossConfig()
     networks: AdaptationConfig = AdaptationConfig()
     checkpoint: TrainingCheckpointConfig = TrainingCheckpointConfig()
     truncation: TruncationConfig | None = None

@@ -177,11 +177,6 @@ class TrainingConfig(Group):
     """Gradients are clipped to this norm."""
     log_interval: Annotated[int, Field(ge=1)] = 20
     """Steps between rows of metrics.jsonl."""
-    eval_interval: Annotated[int, Field(ge=1)] | None = None
-    """Steps between evaluations on held-out texts; null: at the end only."""
-    early_stopping: Annotated[int, Field(ge=1)] | None = None
-    """Stop when the held-out loss has not fallen for this many evaluations in a row, and keep the
-    best model; null: never. Needs eval_interval."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
@@ -192,12 +187,22 @@ class TrainingConfig(Group):
             )
         return self
 
+
+class HeldOutLossConfig(Group):
+    """When the loss on held-out texts is measured during training, and whether it ends a run."""
+
+    interval: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps between evaluations; null: at the end only."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Stop when the loss has not fallen for this many evaluations in a row, and keep the best
+    model; null: never. Needs interval."""
+
     @model_validator(mode="after")
     def _stopping_early_needs_evaluations(self) -> Self:
-        if self.early_stopping is not None and self.eval_interval is None:
+        if self.early_stopping is not None and self.interval is None:
             raise ValueError(
-                f"early_stopping must come with eval_interval, received {self.early_stopping} "
-                f"without; set eval_interval"
+                f"early_stopping must come with interval, received {self.early_stopping} without; "
+                f"set interval"
             )
         return self
 

@@ -10,9 +10,7 @@ from abcrl.storage import read_last_row, read_rows
 
 from .ppo_inputs import load_inputs
 from .ppo_training import Metrics, Training
-from .resume import EarlierRun, IfInexact, hold_earlier_run, open_run
-
-_READS = {"texts": "data.source", "policy": "policy", "reward_model": "reward_model"}
+from .resume import EarlierRun, IfInexact, hold_earlier_run, keys_of_rows, open_run
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def run_ppo(
             nothing was written then.
         RunFailedError: A score or loss became non-finite.
     """
-    with hold_earlier_run(config, _READS, reporter, resume=resume) as earlier:
+    with hold_earlier_run(config, _reads(config), reporter, resume=resume) as earlier:
         if earlier is None or not earlier.finished:
             _train(config, reporter, earlier, if_inexact)
     return read_result(Path(config.run.output))
@@ -61,6 +59,13 @@ def read_result(output: Path) -> PpoResult:
         for row in (first, last)
     )
     return PpoResult(output / "final", before, after)
+
+
+def _reads(config: PpoConfig) -> dict[str, str]:
+    """Returns what a run reads, by fingerprint, and the configuration key that names it."""
+    networks = ("policy", "reward_model")
+    tokenizers = {f"{name}_tokenizer": name for name in networks}
+    return {"texts": keys_of_rows(config.data), **{name: name for name in networks}, **tokenizers}
 
 
 def _train(

@@ -13,7 +13,7 @@ from abcrl.config import PpoConfig
 from abcrl.config.paths import require_model_folder
 from abcrl.data import PromptPool, PromptSource, read_prompts
 from abcrl.machine import device_name, prepare_machine
-from abcrl.models import decode_text
+from abcrl.models import decode_text, load_tokenizer, tokenizer_fingerprint
 from abcrl.reporter import Reporter
 from abcrl.rl.actors import Actors, load_actors
 from abcrl.rl.evaluation.evaluator import Evaluator
@@ -77,7 +77,11 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     fingerprints = {
         **corpus.fingerprints,
         "policy": fingerprint(actors.policy),
+        "policy_tokenizer": tokenizer_fingerprint(tokenizer),
         "reward_model": fingerprint(actors.scorer.reward_model.model),
+        "reward_model_tokenizer": tokenizer_fingerprint(
+            load_tokenizer(config.reward_model, "reward_model")
+        ),
     }
     environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
     return Inputs(train, heldout, corpus.gold_score, actors, tokenizer, environment)

@@ -150,7 +150,7 @@ def _train(
             evaluate=lambda model: {"eval/loss": objective.heldout_loss(model)},
             checkpoint=checkpoint,
         )
-        if config.training.eval_interval is not None and "eval/loss" not in row:
+        if config.evaluation.interval is not None and "eval/loss" not in row:
             row["eval/loss"] = objective.heldout_loss(model)  # so that the curve has its end
         model = finish_model(
             model, adapters, config.networks, folder, base=config.model, load_again=load

@@ -71,7 +71,7 @@ class Recorder(TrainerCallback):
         self._folder = folder
         self._reporter = reporter
         self._evaluate = evaluate
-        self._best = EarlyStopping(config.training.early_stopping)
+        self._best = EarlyStopping(config.evaluation.early_stopping)
         self._window = _Window(model.device)
         self._training = config.training
         self._numbers: dict[str, float] = {}
@@ -224,7 +224,7 @@ class Recorder(TrainerCallback):
 
     def _evaluate_if_due(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Returns held-out metrics; the stage measures at the end, but a best model is chosen."""
-        interval = self._training.eval_interval
+        interval = self._config.evaluation.interval
         if self._evaluate is None or interval is None:
             return {}
         due = self._best.active if is_last else step % interval == 0

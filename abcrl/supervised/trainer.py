@@ -121,7 +121,7 @@ def train(  # noqa: PLR0913 - what a training run consists of
         compute_loss: None: the model's own loss, which is exact in micro-batches where it is that
             of a causal language model.
         evaluate: Returns eval/loss, and what else is to be in a row, of the model as it is; called
-            every `training.eval_interval` steps.
+            every `evaluation.interval` steps.
         checkpoint: Where to go on from; None: at the beginning.
 
     Returns:

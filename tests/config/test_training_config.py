@@ -28,9 +28,8 @@ def load(*assignments: str) -> SftConfig:
             "training: micro_batch_size must divide batch_size (32), received 5",
         ),
         (
-            ["training.early_stopping=2"],
-            "training: early_stopping must come with eval_interval, received 2 without; set "
-            "eval_interval",
+            ["evaluation.early_stopping=2"],
+            "evaluation: early_stopping must come with interval, received 2 without; set interval",
         ),
         (
             ["networks.quantization=nf4"],
@@ -59,8 +58,8 @@ def test_values_that_contradict_each_other_are_refused(assignments, line):
     ("assignment", "said"),
     [
         ("training.micro_batch_size=0", "training.micro_batch_size: must be greater than or equal"),
-        ("training.eval_interval=0", "training.eval_interval: must be greater than or equal to 1"),
-        ("training.early_stopping=0", "training.early_stopping: must be greater than or equal"),
+        ("evaluation.interval=0", "evaluation.interval: must be greater than or equal to 1"),
+        ("evaluation.early_stopping=0", "evaluation.early_stopping: must be greater than or equal"),
         ("networks.precision=fp16", "networks.precision: must be 'float32' or 'bf16', received"),
         ("networks.quantization=int8", "networks.quantization: must be 'none' or 'nf4', received"),
         ("networks.lora.rank=0", "networks.lora.rank: must be greater than or equal to 1"),
@@ -83,7 +82,7 @@ def test_a_partly_given_section_keeps_the_defaults_of_supervised_training(root):
 def test_how_often_a_checkpoint_is_written_is_no_setting_of_the_run():
     first, second = load(), load("checkpoint.interval=7", "checkpoint.keep_last=1")
     assert differing_settings(to_yaml(first), to_yaml(second)) == []
-    other = load("training.eval_interval=7")
+    other = load("evaluation.interval=7")
     assert differing_settings(to_yaml(first), to_yaml(other)) == [
-        "training.eval_interval: None there, 7 now"
+        "evaluation.interval: None there, 7 now"
     ]

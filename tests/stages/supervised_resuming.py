@@ -38,8 +38,8 @@ RESUMED: dict[str, Any] = {
 }
 _LORA = {"networks__lora": {"rank": 2}, "networks__keep_adapter": True}
 _STOPPING = {
-    "training__eval_interval": 2,
-    "training__early_stopping": 2,
+    "evaluation__interval": 2,
+    "evaluation__early_stopping": 2,
     "training__learning_rate": 0.5,
 }
 

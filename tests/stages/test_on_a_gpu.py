@@ -45,7 +45,7 @@ def test_credit_is_measured(tiny_runs: TinyRuns):
 
 
 def test_supervised_training_computes_in_bf16(tmp_path: Path, tiny_runs: TinyRuns):
-    changes = {"run__device": "cuda", "networks__precision": "bf16", "training__eval_interval": 5}
+    changes = {"run__device": "cuda", "networks__precision": "bf16", "evaluation__interval": 5}
     run_sft(tiny_runs.sft(tmp_path / "sft", **changes), SilentReporter())
     run_train_rm(tiny_runs.train_rm(tmp_path / "rm", **changes), SilentReporter())
     for name in ("sft", "rm"):

@@ -161,7 +161,13 @@ def test_another_environment_may_also_start_again(configure, stopped, finished):
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("texts", "data.source"), ("policy", "policy"), ("reward_model", "reward_model")],
+    [
+        ("texts", "data.source"),
+        ("policy", "policy"),
+        ("policy_tokenizer", "policy"),
+        ("reward_model", "reward_model"),
+        ("reward_model_tokenizer", "reward_model"),
+    ],
 )
 def test_other_texts_or_models_are_refused_always(configure, stopped, name, key):
     change_environment(stopped, **{f"fingerprints__{name}": "0123"})
@@ -183,6 +189,20 @@ def test_a_model_that_was_trained_again_is_seen(configure, tiny_runs, tmp_path):
     weights[name] = weights[name] * (1 + torch.finfo(torch.float32).eps)
     save_file(weights, policy / "model.safetensors", {"format": "pt"})
     assert refused(config).startswith("policy: must be what the run in")
+
+
+@pytest.mark.parametrize("name", ["policy", "reward_model"])
+def test_a_tokenizer_that_reads_otherwise_is_seen(configure, tiny_runs, tmp_path, name):
+    copy = Path(shutil.copytree(getattr(tiny_runs, name), tmp_path / name))
+    config = configure(tmp_path / "run", **{name: str(copy)})
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(config, Stopping(1))
+    rules = json.loads((copy / "tokenizer.json").read_text())
+    rules["pre_tokenizer"]["add_prefix_space"] = True
+    (copy / "tokenizer.json").write_text(json.dumps(rules))
+    for option in ("refuse", "go on"):
+        said = refused(config, if_inexact=option)
+        assert said.startswith(f"{name}: must be what the run in")
 
 
 @pytest.mark.parametrize("name", ["final", "metrics.jsonl"])

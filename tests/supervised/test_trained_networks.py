@@ -85,7 +85,7 @@ def test_bf16_computes_and_keeps_float32_weights(tiny_runs, tmp_path, monkeypatc
     # Autocast exists on a CPU too; only its use there is refused.
     monkeypatch.setattr("abcrl.models.adaptation.require_bf16", lambda *_: None)
     folder = tmp_path / "run"
-    options = {"networks__precision": "bf16", "training__eval_interval": 10}
+    options = {"networks__precision": "bf16", "evaluation__interval": 10}
     run_sft(tiny_runs.sft(folder, **options), Listening())
     assert {weight.dtype for weight in weights(folder).values()} == {torch.float32}
     exact = losses(tiny_runs.root / "sft")

@@ -133,7 +133,7 @@ def test_the_classifier_is_trained_where_its_score_is_read_whatever_the_pad_id(t
 
 
 def test_evaluations_are_in_the_rows_of_their_steps_and_change_no_training(tiny_runs, tmp_path):
-    config = tiny_runs.sft(tmp_path / "run", training__eval_interval=4)
+    config = tiny_runs.sft(tmp_path / "run", evaluation__interval=4)
     run_sft(config, Listening())
     rows = read_rows(tmp_path / "run", "metrics")
     assert [row["step"] for row in rows] == [4, 5, 8, 10, 12, 15]
@@ -149,7 +149,7 @@ def test_evaluations_are_in_the_rows_of_their_steps_and_change_no_training(tiny_
 
 
 def test_train_rm_evaluates_its_held_out_loss(tiny_runs, tmp_path):
-    run_train_rm(tiny_runs.train_rm(tmp_path / "run", training__eval_interval=10), Listening())
+    run_train_rm(tiny_runs.train_rm(tmp_path / "run", evaluation__interval=10), Listening())
     rows = read_rows(tmp_path / "run", "metrics")
     assert [row["step"] for row in rows if "eval/loss" in row] == [10, 15]
 
@@ -165,7 +165,7 @@ def test_stopping_early_keeps_the_best_model_and_says_so(tiny_runs, tmp_path, mo
 
     monkeypatch.setattr(sft_stage, "heldout_loss", measure)
     reporter = Listening()
-    config = tiny_runs.sft(tmp_path / "run", training__eval_interval=3, training__early_stopping=2)
+    config = tiny_runs.sft(tmp_path / "run", evaluation__interval=3, evaluation__early_stopping=2)
     result = run_sft(config, reporter)
     assert reporter.messages == [
         "stopped at step 12: in 2 evaluations eval/loss has not fallen below that of step 6; keeps "
@@ -191,7 +191,7 @@ def test_stopping_early_keeps_the_best_model_and_says_so(tiny_runs, tmp_path, mo
 
 def test_without_a_better_one_later_the_last_model_is_kept(tiny_runs, tmp_path):
     reporter = Listening()
-    config = tiny_runs.sft(tmp_path / "run", training__eval_interval=4, training__early_stopping=3)
+    config = tiny_runs.sft(tmp_path / "run", evaluation__interval=4, evaluation__early_stopping=3)
     run_sft(config, reporter)
     [said] = reporter.messages
     assert said.startswith("keeps the model of step 15 (eval/loss ")

@@ -145,7 +145,7 @@ def test_a_classifier_learns_from_prompts_and_responses(tiny_runs, tmp_path, mes
         truncation__share=0.0,
         training__max_steps=40,
         training__warmup_steps=5,
-        training__eval_interval=10,
+        evaluation__interval=10,
     )
     quality = run_train_rm(config, SilentReporter()).quality
     assert isinstance(quality, RewardModelQuality)
