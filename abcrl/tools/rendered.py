@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from abcrl.config import InspectConfig
+from abcrl.config import InputError, InspectConfig
 from abcrl.config.template import CHAT_TEMPLATE
 from abcrl.data import Pair
 from abcrl.data.records import Record
@@ -94,11 +94,21 @@ class Renderer:
         if prompt is None:
             return "" if self._template is None else "no prompt, which data.template is for"
         if self._template == CHAT_TEMPLATE:
-            return ""
+            return self._chat_refusal(prompt)
         if self._template is None:
             return "" if prompt.text is not None else "turns, for which data.template says no form"
         several = len(prompt.conversation) > 1
         return "several turns, for which data.template has one place" if several else ""
+
+    def _chat_refusal(self, prompt: PromptText) -> str:
+        """Returns what a chat template has against a prompt; "" where there is nothing, or none."""
+        if self._reader is None:
+            return ""
+        try:
+            self._reader.read([prompt], [""])
+        except InputError as error:
+            return str(error).partition(": ")[2].partition(";")[0]
+        return ""
 
     def render(self, record: Record, place: str) -> Rendered:
         """Returns one record as it is read, by its turns where its prompt cannot be written."""

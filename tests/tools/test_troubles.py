@@ -1,5 +1,7 @@
 """What inspection says of rows that some commands refuse, leave out, or read twice."""
 
+import pytest
+
 from tests.data.rows import write_rows
 from tests.tools.inspected import report_of, troubles_of
 
@@ -41,3 +43,46 @@ def test_rows_that_have_less_than_most_are_a_problem(tmp_path):
     report = report_of(write_rows(tmp_path / "f.jsonl", rows))
     assert report.format == "response"
     assert "must have the field 'response'" in troubles_of(report)
+
+
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+)
+ANSWERS_ALONE = (
+    "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}</>{% endif %}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "reason"),
+    [
+        (
+            NO_SYSTEM,
+            "the tokenizer's chat template must accept the turns system, user, assistant, received "
+            "'no system turns'",
+        ),
+        (
+            ANSWERS_ALONE,
+            "the tokenizer's chat template must write what each turn says once, before the answer, "
+            "received one that writes the system's words nowhere",
+        ),
+    ],
+)
+def test_prompts_that_a_chat_template_refuses_are_counted(
+    tmp_path, tiny_tokenizer, chat_template, reason
+):
+    tiny_tokenizer.chat_template = chat_template
+    tiny_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    system = {"role": "system", "content": "Be kind."}
+    rows = [{"messages": asked}, {"messages": [system, *asked]}]
+    file = write_rows(tmp_path / "f.jsonl", rows)
+    report = report_of(
+        file, tokenizer=str(tmp_path / "tokenizer"), template="chat", validation_fraction=0.5
+    )
+    assert troubles_of(report) == {reason: ("refused", 1, ("f.jsonl:2",))}
+    shown = {example.place: dict(example.parts)["prompt"] for example in report.examples}
+    assert "".join(piece.text for piece in shown["f.jsonl:1"]).startswith("<user>Why?</>")
+    assert shown["f.jsonl:2"][0].text == "system: Be kind.\nuser: Why?"
