@@ -11,7 +11,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from abcrl.config import PpoConfig, load_config
 from abcrl.models import train_tokenizer
+from tests.conftest import TINY_PPO
 
 BuildModel = Callable[..., Any]
 
@@ -67,6 +69,29 @@ def make_models(causal_lm: BuildModel, classifier: BuildModel, root: Path) -> Mo
     ):
         each.save_pretrained(folder)
     return models
+
+
+def run_on_prompts(
+    models: Models, folder: Path, source: Path, name: str = "run", **changes: object
+) -> PpoConfig:
+    """A PPO run of three steps in `folder`/`name` on a file, with the policy's own tokens."""
+    settings: dict[str, Any] = {
+        **TINY_PPO,
+        "data.limit": None,
+        "data.source": str(source),
+        "data.validation_fraction": 0.4,
+        "prompt.max_tokens": 60,
+        "policy": str(models.policy),
+        "reward_model": str(models.reward_model),
+        "run.output": str(folder / name),
+    }
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return load_config(PpoConfig, flags={**settings, **named})
+
+
+def chat_text(turns: Iterable[tuple[str, str]]) -> str:
+    """What `CHAT` writes, spelled out here."""
+    return "".join(f"<|{role}|>{said.strip()}<|endoftext|>\n" for role, said in turns)
 
 
 def write_answers(file: Path, questions: Iterable[str] = QUESTIONS) -> Path:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from abcrl.config import CompareConfig, RunFailedError, load_config
+from abcrl.config import CompareConfig, PpoConfig, RunFailedError, load_config
 from abcrl.reporter import SilentReporter
 from abcrl.stages.plan import plan_cells
-from abcrl.storage import RunFolder
+from abcrl.stages.ppo import run_ppo
+from abcrl.storage import RunFolder, read_rows
 
 STAGES = {
     f"{stage}.{key}": value
@@ -73,6 +74,12 @@ def on(runs: Any, output: Path, **changes: Any) -> CompareConfig:
     file = output.with_name(f"{output.name}.yaml")
     file.write_text("sft: null\ntrain_rm: null\n")
     return load_config(CompareConfig, file=file, flags={**flags, **values})
+
+
+def samples_of(config: PpoConfig) -> list[dict[str, Any]]:
+    """Runs PPO; returns the rows of its samples."""
+    run_ppo(config, Listening())
+    return read_rows(Path(config.run.output), "samples")
 
 
 def results(folder: Path) -> list[dict[str, str]]:

@@ -1,5 +1,3 @@
-import hashlib
-import json
 import resource
 import shutil
 from collections.abc import Iterator
@@ -9,50 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from abcrl.config import InputError, RunFailedError
+from abcrl.config import RunFailedError
 from abcrl.storage import (
-    Checkpoint,
     discard_checkpoints,
     drafting,
     newest_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
-from abcrl.storage import checkpoints as module
-
-
-def checkpoint(step: int = 40, **changes: object) -> Checkpoint:
-    values = {
-        "step": step,
-        "config": "steps: 100\n",
-        "state": {"kl_coef": 0.1 + 0.2, "row": {"objective/kl": 1e-300}, "none": None},
-        "tensors": {
-            "weight": torch.arange(6.0).reshape(2, 3) / 7,
-            "half": torch.tensor([1.0, -0.0], dtype=torch.bfloat16),
-            "step": torch.tensor(12.0),
-            "mask": torch.tensor([True, False]),
-        },
-        "streams": {"metrics": 5, "samples": 0, "timings": 3},
-        "digests": {
-            "metrics": hashlib.blake2b(b"12345").hexdigest(),
-            "samples": hashlib.blake2b(b"").hexdigest(),
-        },
-    }
-    return Checkpoint(**{**values, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def run(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text("12345 and more")
-    return tmp_path
-
-
-def names(run: Path) -> list[str]:
-    return sorted(path.name for path in (run / "checkpoints").iterdir())
-
-
-def no_telling(text: str) -> None:
-    raise AssertionError(text)
+from tests.storage.saving import FILES, checkpoint, names, no_telling, saved_elsewhere
 
 
 def test_what_is_read_is_what_was_written_to_the_bit(run):
@@ -106,87 +69,6 @@ def test_where_there_is_none_there_is_none(run):
     assert read_checkpoint(run, no_telling) is None
 
 
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
-
-
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-2] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
-@pytest.mark.parametrize("name", ["checkpoint.json", "tensors.safetensors"])
-def test_a_damaged_one_is_passed_over_aloud(run, name, damage):
-    write_checkpoint(run, checkpoint(20), keep_last=3)
-    damage(write_checkpoint(run, checkpoint(40), keep_last=3) / name)
-    said: list[str] = []
-    found = read_checkpoint(run, said.append)
-    assert found is not None
-    assert found.step == 20
-    [line] = said
-    assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
-
-
-@pytest.mark.parametrize("key", ["step", "state", "streams", "digests", "config", "files"])
-def test_no_value_can_be_changed_unseen(run, key):
-    file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
-    content = json.loads(file.read_text())
-    content[key] = {"kl_coef": 0.1} if isinstance(content[key], dict) else "41"
-    file.write_text(json.dumps(content))
-    said: list[str] = []
-    assert read_checkpoint(run, said.append) is None
-    assert said == ["checkpoint step-000040 cannot be used: checkpoint.json is damaged"]
-
-
-@pytest.mark.parametrize("text", ["", "[]", "1", '{"checksum": "0"}'])
-def test_what_is_no_checkpoint_at_all_is_passed_over(run, text):
-    file = write_checkpoint(run, checkpoint(), keep_last=1) / "checkpoint.json"
-    file.write_text(text)
-    said: list[str] = []
-    assert read_checkpoint(run, said.append) is None
-    assert len(said) == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("1234", "rows of metrics.jsonl that it counts on are missing"),
-        (None, "rows of metrics.jsonl that it counts on are missing"),
-        ("12346", "metrics.jsonl was changed"),
-        ("02345 and more", "metrics.jsonl was changed"),
-    ],
-)
-def test_rows_that_it_counts_on_must_be_there_as_they_were(run, content, reason):
-    write_checkpoint(run, checkpoint(), keep_last=1)
-    if content is None:
-        (run / "metrics.jsonl").unlink()
-    else:
-        (run / "metrics.jsonl").write_text(content)
-    said: list[str] = []
-    assert read_checkpoint(run, said.append) is None
-    assert said == [f"checkpoint step-000040 cannot be used: {reason}"]
-
-
-def test_rows_after_it_and_timings_may_be_anything(run):
-    write_checkpoint(run, checkpoint(), keep_last=1)
-    (run / "metrics.jsonl").write_text("12345, and less")
-    (run / "samples.jsonl").write_text("new")
-    assert not (run / "timings.jsonl").exists()
-    assert read_checkpoint(run, no_telling) is not None
-
-
-def test_a_file_is_no_checkpoint(run):
-    write_checkpoint(run, checkpoint(20), keep_last=1)
-    (run / "checkpoints" / "step-000040").write_text("mine")
-    newest = read_checkpoint(run, no_telling)
-    assert newest is not None
-    assert newest.step == 20
-    discard_checkpoints(run)
-    assert names(run) == ["step-000040"]
-
-
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """In the block the system refuses to write more to a file, as it does on a full disk."""
@@ -213,18 +95,6 @@ def test_one_that_the_disk_does_not_take_fails_the_run_and_leaves_nothing(run, c
     assert "\n" not in str(caught.value)
     assert names(run) == ["step-000020"]
     assert read_checkpoint(run, no_telling) is not None
-
-
-def test_one_of_another_format_is_refused_not_passed_over(run, monkeypatch):
-    monkeypatch.setattr(module, "FORMAT", 4)
-    place = write_checkpoint(run, checkpoint(), keep_last=1)
-    monkeypatch.undo()
-    with pytest.raises(InputError) as caught:
-        read_checkpoint(run, no_telling)
-    assert str(caught.value) == (
-        f"run.output: the checkpoint must be of format 3, received {place} of format 4; go on "
-        f"with the version of abcrl that wrote it"
-    )
 
 
 def test_later_ones_and_unfinished_ones_are_discarded(run):
@@ -265,18 +135,6 @@ def test_it_is_on_the_disk_before_it_has_its_name(run, monkeypatch):
     assert events[renamed + 1 :] == ["sync checkpoints", f"sync {run.name.partition('.')[0]}"]
 
 
-FILES = {"model.safetensors": b"weights", "optimizer.pt": b"memory"}
-
-
-def saved_elsewhere(run: Path, step: int = 40) -> Checkpoint:
-    """A checkpoint of files that another library has saved."""
-    folder = run / f"draft-{step}"
-    folder.mkdir()
-    for name, content in FILES.items():
-        (folder / name).write_bytes(content)
-    return checkpoint(step, tensors={}, folder=folder)
-
-
 def test_files_of_another_library_move_into_it(run):
     written = saved_elsewhere(run)
     place = write_checkpoint(run, written, keep_last=1)
@@ -290,19 +148,6 @@ def test_files_of_another_library_move_into_it(run):
     assert all((place / name).read_bytes() == content for name, content in FILES.items())
     assert written.folder is not None
     assert list(written.folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
-@pytest.mark.parametrize("name", [*FILES, "checkpoint.json"])
-def test_damage_to_any_file_is_seen(run, name, damage):
-    write_checkpoint(run, saved_elsewhere(run, 20), keep_last=3)
-    damage(write_checkpoint(run, saved_elsewhere(run, 40), keep_last=3) / name)
-    said: list[str] = []
-    found = read_checkpoint(run, said.append)
-    assert found is not None
-    assert found.step == 20
-    [line] = said
-    assert line.startswith(f"checkpoint step-000040 cannot be used: {name} is damaged")
 
 
 def test_a_draft_is_gone_after_its_block_and_no_checkpoint_before(run):
