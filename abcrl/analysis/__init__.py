@@ -5,14 +5,18 @@ for matplotlib.
 """
 
 from .collect import Summary, result_rows, summarise, to_json
-from .contrasts import Finding, PairedContrast, contrast_arms, say_verdict
+from .contrasts import Finding, PairedContrast, contrast_arms
 from .curves import ArmInfo, CellCurve, FailedCell
+from .equivalence import Contrast, Margin
+from .verdicts import say_verdict
 
 __all__ = [
     "ArmInfo",
     "CellCurve",
+    "Contrast",
     "FailedCell",
     "Finding",
+    "Margin",
     "PairedContrast",
     "Summary",
     "contrast_arms",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .curves import SCORE, ArmInfo, CellCurve, FailedCell
-from .statistics import auc
+from .endpoints import auc
 
 FINISHED = "finished"
 
@@ -24,6 +24,8 @@ class CellResult:
     """Mean held-out score over training; a number for every finished cell."""
     finals: Mapping[str, float | None] = field(default_factory=dict)
     """Values at the last evaluation, by the metric's name without `eval/`."""
+    collapsed: bool = False
+    """Whether it ended below the SFT model, or gave a KL alarm."""
 
     @property
     def finished(self) -> bool:
@@ -68,6 +70,7 @@ def _judge(arm: ArmInfo, curve: CellCurve, common: tuple[int, int] | None) -> Ce
         FINISHED,
         auc=auc(curve.steps, curve.metrics[SCORE]),
         finals={name.removeprefix("eval/"): curve.last(name) for name in curve.metrics},
+        collapsed=curve.collapsed,
     )
 
 

@@ -8,9 +8,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
 from .cells import CellResult, account_for_cells
-from .contrasts import PairedContrast, contrast_arms, say_verdict
+from .contrasts import PairedContrast, contrast_arms
 from .curves import GOLD_SCORE, SCORE, ArmInfo, CellCurve, FailedCell, mean_at_start
+from .equivalence import Contrast
+from .secondary import Arrivals, EqualKl, scores_at_equal_kl, steps_to_gain
 from .statistics import standard_error
+from .verdicts import say_verdict
 
 ENDPOINT = "mean held-out score over training (AUC of eval/score over PPO steps)"
 
@@ -43,6 +46,8 @@ class ArmSummary:
     seeds: tuple[int, ...]
     failed: int
     """Cells of this arm without a usable result."""
+    collapsed: tuple[int, ...]
+    """Seeds whose run fell below the SFT model, or gave a KL alarm; they count like others."""
     auc: SeedSpread
     finals: Mapping[str, SeedSpread]
     """`score`, `gold_score`, `kl_exact`, `length`, ...: whatever was evaluated."""
@@ -63,6 +68,10 @@ class Summary:
     baseline_score: float | None
     """Held-out score of the SFT model; None if no cell was evaluated at step 0."""
     baseline_gold_score: float | None
+    equal_kl: tuple[EqualKl, ...]
+    """Empty where KLs do not compare."""
+    arrivals: Arrivals | None
+    """None without a baseline, or where it gained nothing."""
     cells: tuple[CellResult, ...]
     """Every cell, by arm and seed."""
 
@@ -75,7 +84,7 @@ class Summary:
 def summarise(
     arms: Sequence[ArmInfo],
     curves: Sequence[CellCurve],
-    contrasts: Sequence[tuple[str, str]],
+    contrasts: Sequence[Contrast],
     failed: Sequence[FailedCell] = (),
 ) -> Summary:
     """Returns the summary of a comparison, every cell accounted for.
@@ -83,7 +92,7 @@ def summarise(
     Args:
         arms: In the order of the tables.
         curves: The finished cells.
-        contrasts: Declared pairs of arm and baseline.
+        contrasts: Declared beforehand; the first names the baseline of the tables.
         failed: Cells that gave no result.
 
     Raises:
@@ -95,9 +104,9 @@ def summarise(
     for cell in cells:
         if cell.auc is not None:
             endpoint[cell.arm.name][cell.seed] = cell.auc
-    judged = contrast_arms(contrasts, endpoint)
-    baseline = contrasts[0][1] if contrasts else None
-    others = [(arm.name, baseline) for arm in arms if baseline and arm.name != baseline]
+    judged = contrast_arms(contrasts, endpoint, sorted({cell.seed for cell in cells}))
+    baseline = contrasts[0].baseline if contrasts else None
+    others = [Contrast(arm.name, baseline) for arm in arms if baseline and arm.name != baseline]
     usable = [curve for curve in curves if curve.seed in endpoint[curve.arm]]
     return Summary(
         arms=tuple(_summarise_arm(arm, cells) for arm in arms),
@@ -107,6 +116,8 @@ def summarise(
         differences={one.arm: one for one in contrast_arms(others, endpoint)},
         baseline_score=mean_at_start(usable, SCORE),
         baseline_gold_score=mean_at_start(usable, GOLD_SCORE),
+        equal_kl=scores_at_equal_kl(usable, contrasts),
+        arrivals=steps_to_gain(usable, contrasts),
         cells=tuple(cells),
     )
 
@@ -123,6 +134,7 @@ def result_rows(summary: Summary) -> list[dict[str, str | int | float | None]]:
             "seed": cell.seed,
             "status": cell.status,
             "auc": cell.auc,
+            "collapsed": cell.collapsed,
             **{f"final_{name}": cell.finals.get(name) for name in finals},
             "reason": cell.reason,
         }
@@ -169,6 +181,7 @@ def _summarise_arm(arm: ArmInfo, cells: Sequence[CellResult]) -> ArmSummary:
         arm=arm,
         seeds=tuple(cell.seed for cell in finished),
         failed=len(own) - len(finished),
+        collapsed=tuple(cell.seed for cell in finished if cell.collapsed),
         auc=SeedSpread.of([cell.auc for cell in finished]),
         finals={
             name: SeedSpread.of([cell.finals.get(name) for cell in finished]) for name in names
@@ -190,6 +203,9 @@ def _notes(
     lost = sum(not cell.finished for cell in involved)
     if lost:
         notes.append(f"{lost} of {len(involved)} cells without a result")
+    collapsed = sum(cell.collapsed for cell in involved)
+    if collapsed:
+        notes.append(f"{collapsed} of {len(involved)} runs collapsed")
     return notes
 
 
@@ -197,8 +213,10 @@ def _mean_final_kl(arm: str, cells: Sequence[CellResult]) -> float | None:
     return SeedSpread.of([one.finals.get("kl_exact") for one in cells if one.arm.name == arm]).mean
 
 
-def _require_known(arms: Sequence[ArmInfo], contrasts: Sequence[tuple[str, str]]) -> None:
-    names = [arm.name for arm in arms]
-    for name in (name for contrast in contrasts for name in contrast):
-        if name not in names:
-            raise ValueError(f"contrasts must name arms of {names}, received {name!r}")
+def _require_known(arms: Sequence[ArmInfo], contrasts: Sequence[Contrast]) -> None:
+    known = [arm.name for arm in arms]
+    for contrast in contrasts:
+        shares = contrast.margin.of if contrast.margin is not None else None
+        for name in (contrast.arm, contrast.baseline, *(shares or ())):
+            if name not in known:
+                raise ValueError(f"contrasts must name arms of {known}, received {name!r}")

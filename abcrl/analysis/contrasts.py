@@ -1,19 +1,25 @@
-"""Declared contrasts of arms: what the paired seeds say about each, in numbers and in words."""
+"""Declared contrasts of arms: what the paired seeds say about each.
 
-import math
+A cell without a result is neither dropped in silence nor made up: a verdict stands only where it
+would stand whatever that cell had said, within what the other cells say. Runs fail for reasons, and
+those that are left are no random choice.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean, median
 
+from .equivalence import Contrast, Endpoint, Equivalence, judge_margins
 from .statistics import (
     ALPHA,
+    MIN_PAIRS_FOR_BOOTSTRAP,
     MIN_PAIRS_FOR_INTERVAL,
     Interval,
     adjust_holm,
+    bootstrap_interval,
     can_reach_verdict,
     detectable_effect,
-    min_pairs_for_verdict,
     pair_by_seed,
     sign_flip_p,
     student_interval,
@@ -21,12 +27,13 @@ from .statistics import (
 
 
 class Finding(StrEnum):
-    """What may be said about a contrast."""
+    """What may be said about a difference."""
 
     HIGHER = "higher"
     LOWER = "lower"
     UNDETECTED = "no detectable difference"
     TOO_FEW_SEEDS = "too few seeds"
+    UNDECIDED = "depends on missing cells"
 
 
 @dataclass(frozen=True)
@@ -40,30 +47,32 @@ class PairedContrast:
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
     """One for each seed, in score units."""
+    missing: tuple[int, ...]
+    """Seeds at which the arm, the baseline or both have no result."""
     mean: float | None
     """None without a pair."""
     median: float | None
     interval: Interval | None
     """95 % Student t interval of the mean; None below 5 pairs."""
+    bootstrap: Interval | None
+    """95 % BCa interval of the mean; None below 20 pairs."""
     p_value: float | None
-    """Two-sided sign-flip p; None below 5 pairs."""
+    """Two-sided sign-flip p; None below 5 pairs. With missing cells: the largest p that they may
+    make it, see `complete`."""
     adjusted_p: float | None
     """p after Holm, over the declared family."""
     detectable: float | None
     """Mean difference that these pairs would have found with a chance of 80 %."""
-
-    @property
-    def finding(self) -> Finding:
-        """The verdict: by the adjusted p alone, and only where the number of seeds allows one."""
-        if self.adjusted_p is None or not can_reach_verdict(len(self.seeds), self.family):
-            return Finding.TOO_FEW_SEEDS
-        if self.adjusted_p > ALPHA:
-            return Finding.UNDETECTED
-        return Finding.HIGHER if sum(self.differences) > 0 else Finding.LOWER
+    finding: Finding
+    """By the adjusted p alone, and only where the number of seeds allows a verdict."""
+    equivalence: Equivalence | None = None
+    """None where no margin was stated, or cells are missing, or too few pairs are there."""
 
 
 def contrast_arms(
-    contrasts: Sequence[tuple[str, str]], values: Mapping[str, Mapping[int, float]]
+    contrasts: Sequence[Contrast],
+    values: Mapping[str, Endpoint],
+    seeds: Sequence[int] | None = None,
 ) -> list[PairedContrast]:
     """Returns every declared contrast, with p adjusted over all of them.
 
@@ -71,102 +80,143 @@ def contrast_arms(
     family is what was declared, not what happened to finish.
 
     Args:
-        contrasts: Pairs of arm and baseline, declared beforehand.
+        contrasts: Declared beforehand.
         values: For each arm, the endpoint by seed; seeds that failed are absent.
+        seeds: Those that every arm was to run with; None: nothing is missing.
     """
-    pairs = [pair_by_seed(values.get(a, {}), values.get(b, {})) for a, b in contrasts]
-    raw = [
-        sign_flip_p(differences) if len(seeds) >= MIN_PAIRS_FOR_INTERVAL else None
-        for seeds, differences in pairs
-    ]
-    adjusted = adjust_holm([1.0 if p is None else p for p in raw])
-    results = []
-    for (arm, baseline), (seeds, differences), p, holm in zip(
-        contrasts, pairs, raw, adjusted, strict=True
-    ):
-        enough = p is not None
-        results.append(
-            PairedContrast(
-                arm=arm,
-                baseline=baseline,
-                family=len(contrasts),
-                seeds=seeds,
-                differences=differences,
-                mean=fmean(differences) if differences else None,
-                median=median(differences) if differences else None,
-                interval=student_interval(differences) if enough else None,
-                p_value=p,
-                adjusted_p=holm if enough else None,
-                detectable=(
-                    detectable_effect(differences, contrasts=len(contrasts)) if enough else None
-                ),
-            )
+    pairs = [_Pairs.of(one, values, seeds) for one in contrasts]
+    p_values = [one.largest_p for one in pairs]
+    adjusted = adjust_holm(p_values)
+    equivalences = judge_margins(contrasts, values, seeds)
+    return [
+        replace(
+            _describe(contrast, one, family=len(contrasts)),
+            adjusted_p=adjusted[number] if one.p_values else None,
+            finding=_agreed(one, p_values, number),
+            equivalence=equivalences[number],
         )
-    return results
+        for number, (contrast, one) in enumerate(zip(contrasts, pairs, strict=True))
+    ]
 
 
-def say_verdict(contrast: PairedContrast, *, notes: Sequence[str] = ()) -> str:
-    """Returns the verdict as one sentence that claims no more than the seeds support.
+def complete(
+    arm: Endpoint,
+    baseline: Endpoint,
+    *,
+    seeds: Sequence[int],
+    bounds: tuple[float, float],
+) -> list[tuple[float, ...]]:
+    """Returns the differences as they are or, with missing cells, at their lowest and highest.
+
+    A missing cell is given the worst and the best endpoint that was observed in any cell: in the
+    lowest completion the arm's the worst and the baseline's the best, in the highest the reverse.
+    Worst-case bounds, as Horowitz and Manski (2000), "Nonparametric analysis of randomized
+    experiments with missing covariate and outcome data", JASA 95, with the observed range for
+    that of the endpoint.
 
     Args:
-        contrast: What is judged.
-        notes: What else belongs into the brackets, say the arms' lambda.
+        arm: Its endpoint by seed.
+        baseline: Likewise.
+        seeds: Those that both were to run with.
+        bounds: Worst and best endpoint of all cells.
     """
-    arm, baseline, pairs = contrast.arm, contrast.baseline, len(contrast.seeds)
-    if contrast.mean is None:
-        return f"no seed finished in both {arm} and {baseline}" + _bracket(notes)
-    if contrast.interval is None:
-        return (
-            f"{arm} - {baseline} is {contrast.mean:+.2f} on average over {_count(pairs, 'seed')}, "
-            f"too few for an interval ({MIN_PAIRS_FOR_INTERVAL}) or a verdict "
-            f"({min_pairs_for_verdict(contrast.family)})" + _bracket(notes)
+    if all(seed in arm and seed in baseline for seed in seeds):
+        return [pair_by_seed(arm, baseline)[1]]
+    low, high = bounds
+    return [
+        tuple(arm.get(seed, own) - baseline.get(seed, other) for seed in sorted(seeds))
+        for own, other in ((low, high), (high, low))
+    ]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What is known of one contrast before the family is."""
+
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    missing: tuple[int, ...]
+    completions: list[tuple[float, ...]]
+    p_values: list[float]
+    """One for each completion; empty with too few pairs."""
+
+    @classmethod
+    def of(
+        cls, contrast: Contrast, values: Mapping[str, Endpoint], wanted: Sequence[int] | None
+    ) -> "_Pairs":
+        arm, baseline = values.get(contrast.arm, {}), values.get(contrast.baseline, {})
+        seeds, differences = pair_by_seed(arm, baseline)
+        enough = len(seeds) >= MIN_PAIRS_FOR_INTERVAL
+        completions = [differences]
+        if enough and wanted is not None:
+            bounds = _range_of(values)
+            completions = complete(arm, baseline, seeds=wanted, bounds=bounds)
+        return cls(
+            seeds,
+            differences,
+            tuple(sorted(set(wanted or ()) - set(seeds))),
+            completions,
+            [sign_flip_p(one) for one in completions] if enough else [],
         )
-    half_width = contrast.interval.half_width
-    places = _decimals(half_width)
-    size = f"{abs(contrast.mean):.{places}f} ± {half_width:.{places}f}"
-    evidence = ["95 % interval", _say_p(contrast), f"{pairs} pairs", *notes]
-    match contrast.finding:
-        case Finding.HIGHER | Finding.LOWER as direction:
-            return f"{arm} is {direction} than {baseline} by {size}{_bracket(evidence)}"
-        case Finding.UNDETECTED:
-            sign = "+" if contrast.mean >= 0 else "-"
-            return (
-                f"no detectable difference: {arm} - {baseline} is {sign}{size}"
-                f"{_bracket(evidence)}; {pairs} seeds could have shown "
-                f"{contrast.detectable:.{places}f}"
-            )
-        case Finding.TOO_FEW_SEEDS:
-            sign = "+" if contrast.mean >= 0 else "-"
-            return (
-                f"no verdict: {arm} - {baseline} is {sign}{size}"
-                f"{_bracket(['95 % interval', f'{pairs} pairs', *notes])}; {pairs} seeds cannot "
-                f"reach p < {ALPHA} with {_count(contrast.family, 'contrast')}, "
-                f"{min_pairs_for_verdict(contrast.family)} can"
-            )
+
+    @property
+    def largest_p(self) -> float:
+        """What the contrast counts with in the family."""
+        return max(self.p_values, default=1.0)
 
 
-def say_p(p: float) -> str:
-    """Returns p as the literature prints it: `p = .031`, `p < .001`."""
-    if p < 0.001:
-        return "p < .001"
-    return "p = " + f"{p:.3f}".removeprefix("0")
+def _range_of(values: Mapping[str, Endpoint]) -> tuple[float, float]:
+    observed = [value for endpoint in values.values() for value in endpoint.values()]
+    return min(observed), max(observed)
 
 
-def _say_p(contrast: PairedContrast) -> str:
-    assert contrast.adjusted_p is not None  # the caller has an interval, hence a p
-    return say_p(contrast.adjusted_p) + (", Holm" if contrast.family > 1 else "")
+def _describe(contrast: Contrast, pairs: _Pairs, *, family: int) -> PairedContrast:
+    """Returns a contrast's own numbers, without what the family says of it."""
+    differences = pairs.differences
+    interval = bootstrap = detectable = None
+    if pairs.p_values:
+        interval = student_interval(differences)
+        detectable = detectable_effect(differences, contrasts=family)
+    if len(differences) >= MIN_PAIRS_FOR_BOOTSTRAP:
+        bootstrap = bootstrap_interval(differences)
+    return PairedContrast(
+        arm=contrast.arm,
+        baseline=contrast.baseline,
+        family=family,
+        seeds=pairs.seeds,
+        differences=differences,
+        missing=pairs.missing,
+        mean=fmean(differences) if differences else None,
+        median=median(differences) if differences else None,
+        interval=interval,
+        bootstrap=bootstrap,
+        p_value=pairs.largest_p if pairs.p_values else None,
+        adjusted_p=None,
+        detectable=detectable,
+        finding=Finding.TOO_FEW_SEEDS,
+    )
 
 
-def _bracket(parts: Sequence[str]) -> str:
-    return f" ({'; '.join(parts)})" if parts else ""
+def _agreed(pairs: _Pairs, family: Sequence[float], number: int) -> Finding:
+    """Returns what is found whatever missing cells would have said, if it is always the same.
+
+    Args:
+        pairs: The contrast.
+        family: The p values of all contrasts, with missing cells the largest.
+        number: The contrast's place among them.
+    """
+    found = set()
+    for p, differences in zip(pairs.p_values, pairs.completions, strict=False):
+        own = adjust_holm([*family[:number], p, *family[number + 1 :]])[number]
+        found.add(_judge(own, differences, family=len(family)))
+    if not found:
+        return Finding.TOO_FEW_SEEDS
+    return found.pop() if len(found) == 1 else Finding.UNDECIDED
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _decimals(half_width: float) -> int:
-    """Two significant digits of the uncertainty decide how much of the number is worth printing."""
-    if half_width < 1e-9:
-        return 3
-    return min(4, max(0, 1 - math.floor(math.log10(half_width))))
+def _judge(adjusted_p: float, differences: Sequence[float], *, family: int) -> Finding:
+    if not can_reach_verdict(len(differences), family):
+        return Finding.TOO_FEW_SEEDS
+    if adjusted_p > ALPHA:
+        return Finding.UNDETECTED
+    return Finding.HIGHER if sum(differences) > 0 else Finding.LOWER

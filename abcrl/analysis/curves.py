@@ -5,11 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from .endpoints import has_collapsed
+
 SCORE = "eval/score"
 """The primary metric: held-out score, by which a row is known to be an evaluation."""
 GOLD_SCORE = "eval/gold_score"
 """What a text is truly worth, where the data know it."""
 KL = "eval/kl_exact"
+_SCORE_ERROR = "eval/score_se"
+_ALARM = "objective/kl_alarm"
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,30 @@ class CellCurve:
     """PPO steps at which it was evaluated, ascending; 0 is the SFT model."""
     metrics: Mapping[str, tuple[float, ...]]
     """By name, one value for each step; what a row lacks is NaN."""
+    alarmed: bool = False
+    """Whether a training step's KL was so negative that it cannot be one."""
 
     @classmethod
     def from_rows(
         cls, arm: str, seed: int, rows: Iterable[Mapping[str, float | int | None]]
     ) -> "CellCurve":
         """Returns the curve in a run's metrics rows; those without an evaluation are skipped."""
+        rows = list(rows)
         evaluations = [row for row in rows if SCORE in row]
         names = dict.fromkeys(
             name for row in evaluations for name in row if name.startswith("eval/")
         )
         metrics = {name: tuple(_to_float(row.get(name)) for row in evaluations) for name in names}
         steps = tuple(int(_to_float(row["step"])) for row in evaluations)
-        return cls(arm, seed, steps, metrics)
+        return cls(arm, seed, steps, metrics, alarmed=any(row.get(_ALARM) for row in rows))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it ended below the SFT model, or the KL it trained on cannot be one."""
+        error = self.metrics.get(_SCORE_ERROR, (math.nan,))[0]
+        known = error if math.isfinite(error) else None
+        scores = self.metrics[SCORE]
+        return self.alarmed or has_collapsed(scores, scores[0], known)
 
     def last(self, name: str) -> float | None:
         """Returns the metric's value at the last evaluation; None where it has none."""

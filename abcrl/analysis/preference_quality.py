@@ -10,10 +10,10 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .contrasts import say_p
 from .credit_spread import CreditSpread
 from .reward_quality import binned_gap, length_correlation
 from .statistics import ALPHA, Interval
+from .verdicts import say_p
 
 
 class SidesOfPairs(NamedTuple):

@@ -12,6 +12,7 @@ from abcrl.config import InputError, RewardMode
 
 from .contrasts import PairedContrast, contrast_arms
 from .curves import ArmInfo
+from .equivalence import Contrast
 from .reference_file import FLAG, ReferenceCurves, TrainingCurve
 
 LAST_STEPS = 10
@@ -160,7 +161,7 @@ def _summarise(
     }
     others = []
     if baseline is not None and baseline in arms:  # theirs may lack it
-        others = [(name, baseline) for name in arms if name != baseline]
+        others = [Contrast(name, baseline) for name in arms if name != baseline]
     differences = {one.arm: one for one in contrast_arms(others, means)}
     return {
         name: ArmCurves(

@@ -18,11 +18,14 @@ POWER = 0.8
 """Chance of being found that the detectable effect has."""
 MIN_PAIRS_FOR_INTERVAL = 5
 """With fewer pairs there are only the per-seed differences."""
+MIN_PAIRS_FOR_BOOTSTRAP = 20
+"""With fewer pairs a bootstrap interval is too short."""
 MAX_EXACT_PAIRS = 14
 """Up to here all 2^n sign flips are counted, above RANDOM_FLIPS of them are drawn."""
 RANDOM_FLIPS = 100_000
 _FLIP_SEED = 20_240_202
 _FLIPS_AT_ONCE = 10_000
+_RESAMPLES = 10_000
 _TIE_TOLERANCE = 1e-10
 
 Floats = npt.NDArray[np.float64]
@@ -30,43 +33,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval, symmetric about the mean."""
+    """A confidence interval."""
 
     low: float
     high: float
 
     @property
     def half_width(self) -> float:
-        """The number after the plus-minus sign."""
+        """The number after the plus-minus sign, of an interval that is symmetric."""
         return (self.high - self.low) / 2
-
-
-def auc(steps: Sequence[int], values: Sequence[float]) -> float:
-    """Returns the area under an evaluation curve over the range of its steps: a mean score.
-
-    sum_i (s_{i+1} - s_i) (v_i + v_{i+1}) / 2  /  (s_last - s_first), the trapezoid rule. A single
-    evaluation is its own mean.
-
-    Args:
-        steps: PPO steps, strictly increasing.
-        values: One value for each step, in score units.
-
-    Raises:
-        ValueError: No points, lengths that differ, steps out of order, a value that is not finite.
-    """
-    if not steps or len(steps) != len(values):
-        raise ValueError(
-            f"auc needs one value for each step and at least one, received {len(steps)} steps "
-            f"and {len(values)} values"
-        )
-    widths = np.diff(steps)
-    if np.any(widths <= 0):
-        raise ValueError(f"steps must be strictly increasing, received {list(steps)}")
-    heights = _require_finite("values", values)
-    if len(steps) == 1:
-        return float(heights[0])
-    area = np.sum(widths * (heights[1:] + heights[:-1]) / 2)
-    return float(area / (steps[-1] - steps[0]))
 
 
 def pair_by_seed(
@@ -86,7 +61,7 @@ def student_interval(differences: Sequence[float], *, confidence: float = 1 - AL
     Raises:
         ValueError: Fewer than two differences, or one that is not finite.
     """
-    d = _require_finite("differences", differences, at_least=2)
+    d = require_finite("differences", differences, at_least=2)
     reach = stats.t.ppf((1 + confidence) / 2, d.size - 1) * _standard_error(d)
     return Interval(float(d.mean() - reach), float(d.mean() + reach))
 
@@ -105,7 +80,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     Raises:
         ValueError: No difference, or one that is not finite.
     """
-    d = _require_finite("differences", differences, at_least=1)
+    d = require_finite("differences", differences, at_least=1)
     scale = np.sum(np.abs(d))
     # Equal sums reach the machine in different orders of rounding: a tie within the tolerance is
     # a tie, which can only make p larger.
@@ -121,6 +96,63 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         signs = 1.0 - 2.0 * generator.integers(0, 2, size=(_FLIPS_AT_ONCE, d.size))
         extreme += int(np.sum(np.abs(signs @ d) >= bar))
     return (extreme + 1) / (RANDOM_FLIPS + 1)
+
+
+def equivalence_p(differences: Sequence[float], margins: float | Sequence[float]) -> float:
+    """Returns the p of the claim that the mean of paired differences lies within the margin.
+
+    Two one-sided t tests, of mean(margin - d) > 0 and of mean(margin + d) > 0; p is the larger of
+    the two, and the claim at level alpha is the claim that the 1 - 2 alpha interval lies inside.
+    Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach",
+    J. Pharmacokinetics and Biopharmaceutics 15.
+
+    A margin that is a share of another contrast is itself estimated: given pair by pair, as
+    `share * e_i`, its error counts too, because both tests are then of means of pairs (a linearised
+    ratio: Hauck and Anderson (1999), "Some issues in the design and analysis of equivalence
+    trials", Drug Information Journal 33).
+
+    Args:
+        differences: `d_i`, in score units.
+        margins: In the same units: one number above 0, or one for each pair, of either sign.
+
+    Raises:
+        ValueError: Fewer than two differences, numbers that are not finite, a margin that is not
+            above 0, or not one margin for each difference.
+    """
+    d = require_finite("differences", differences, at_least=2)
+    if isinstance(margins, int | float):
+        if not (margins > 0 and math.isfinite(margins)):
+            raise ValueError(f"margins must be above 0 and finite, received {margins}")
+        m = np.full_like(d, margins)
+    else:
+        m = require_finite("margins", margins, at_least=2)
+    if m.size != d.size:
+        raise ValueError(f"margins must be one for each of {d.size} pairs, received {m.size}")
+    return max(_one_sided_p(m - d), _one_sided_p(m + d))
+
+
+def bootstrap_interval(differences: Sequence[float], *, confidence: float = 1 - ALPHA) -> Interval:
+    """Returns the bias-corrected and accelerated bootstrap interval of the mean difference.
+
+    Efron (1987), "Better bootstrap confidence intervals", JASA 82; scipy's implementation, 10,000
+    resamples, always the same ones. Too short below about 20 pairs, where it is refused: its
+    coverage at n = 5 is about .82.
+
+    Raises:
+        ValueError: Fewer than 20 differences, or one that is not finite.
+    """
+    d = require_finite("differences", differences, at_least=MIN_PAIRS_FOR_BOOTSTRAP)
+    if np.ptp(d) == 0:
+        return Interval(float(d[0]), float(d[0]))
+    found = stats.bootstrap(
+        (d,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(_FLIP_SEED),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
@@ -168,7 +200,7 @@ def detectable_effect(differences: Sequence[float], *, contrasts: int = 1) -> fl
     Raises:
         ValueError: Fewer than two differences, or one that is not finite.
     """
-    d = _require_finite("differences", differences, at_least=2)
+    d = require_finite("differences", differences, at_least=2)
     quantiles = stats.t.ppf([1 - ALPHA / (2 * contrasts), POWER], d.size - 1)
     return float(quantiles.sum() * _standard_error(d))
 
@@ -177,14 +209,27 @@ def standard_error(values: Sequence[float]) -> float | None:
     """Returns the standard error of the mean, s / sqrt(n); None below two values."""
     if len(values) < 2:
         return None
-    return _standard_error(_require_finite("values", values))
+    return _standard_error(require_finite("values", values))
+
+
+def _one_sided_p(values: Floats) -> float:
+    """Returns Student's p against the mean being 0 or less."""
+    error = _standard_error(values)
+    if error <= _TIE_TOLERANCE * float(np.abs(values).max()):  # all alike: no t, and no doubt
+        return 0.0 if values.mean() > 0 else 1.0
+    return float(stats.t.sf(values.mean() / error, values.size - 1))
 
 
 def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / math.sqrt(values.size))
 
 
-def _require_finite(name: str, values: Sequence[float], *, at_least: int = 1) -> Floats:
+def require_finite(name: str, values: Sequence[float], *, at_least: int = 1) -> Floats:
+    """Returns the values as an array, or refuses them by name.
+
+    Raises:
+        ValueError: Fewer than `at_least`, or one that is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.size < at_least or not np.all(np.isfinite(array)):
         raise ValueError(

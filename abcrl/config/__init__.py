@@ -1,8 +1,9 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
+from .arms import ArmConfig, ContrastConfig
 from .checkpoint import CheckpointConfig, TrainingCheckpointConfig, differing_settings
 from .columns import ColumnsConfig, RowsConfig
-from .compare import ArmConfig, CompareConfig, ContrastConfig, parse_seeds
+from .compare import CompareConfig, parse_seeds
 from .credit import CreditConfig
 from .data import DataConfig
 from .errors import InputError, RunFailedError

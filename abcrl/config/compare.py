@@ -7,51 +7,24 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from .arms import (
+    ArmConfig,
+    Axis,
+    ContrastConfig,
+    default_contrasts,
+    sweep_points,
+)
 from .base import Group
 from .errors import InputError
 from .load import validate
 from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
-from .reward import RewardConfig, RewardMode
+from .reward import RewardMode
 from .run import MachineConfig
 from .sft import SftSettings
 from .train_rm import RewardModelSettings
 
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-
 Seed = Annotated[int, Field(ge=0)]
-
-
-class ArmConfig(Group):
-    """One arm: a reward mode with its options. What is null is as in the `ppo` section."""
-
-    name: ArmName
-    """Names the arm in tables and folders: letters, digits, dot, underscore, hyphen."""
-    reward: RewardConfig
-    """Mode, beta, alignment."""
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] | None = None
-    """GAE's lambda in this arm only."""
-
-    @classmethod
-    def of_mode(cls, mode: RewardMode) -> Self:
-        """Returns the arm that a mode stands for when nothing else is said about it."""
-        return cls(name=mode.value, reward=RewardConfig(mode=mode))
-
-    def apply(self, settings: PpoSettings) -> PpoSettings:
-        """Returns the PPO settings of this arm."""
-        algorithm = settings.ppo
-        if self.gae_lambda is not None:
-            algorithm = algorithm.replace(gae_lambda=self.gae_lambda)
-        return settings.replace(reward=self.reward, ppo=algorithm)
-
-
-class ContrastConfig(Group):
-    """A declared difference of two arms, `arm - baseline`."""
-
-    arm: ArmName
-    """The arm that is tested."""
-    baseline: ArmName
-    """The arm it is held against."""
 
 
 _MOST_SEEDS = 1000
@@ -104,8 +77,12 @@ class CompareConfig(Group):
         min_length=1,
     )
     """The arms, in the order of the tables; unless given, the paper's five modes."""
+    sweep: dict[str, Axis] = Field(default_factory=dict)
+    """Repeat every arm for each value of some keys of the `ppo` section, or reward.beta, e.g.
+    {kl.coef: [0.05, 0.1, 0.2]}; of several keys, for every combination."""
     contrasts: list[ContrastConfig] | None = None
-    """Declared contrasts; null: each other arm against the first arm of mode rlhf."""
+    """Declared contrasts, at every point of a sweep; null: each dense mode and rlhf at lambda 1
+    against rlhf, and abc against rlhf at lambda 1, uniform at the same beta, and shuffled."""
     sft: SftSettings | None = SftSettings()
     """null: take the model named by `policy`."""
     train_rm: RewardModelSettings | None = RewardModelSettings()
@@ -194,7 +171,7 @@ class CompareConfig(Group):
 
     @model_validator(mode="after")
     def _arms_go_with_the_settings(self) -> Self:
-        for arm in self.arms:
+        for arm in self.swept_arms:
             try:
                 arm.apply(self.ppo).require_undiscounted()
             except ValueError as error:
@@ -226,12 +203,24 @@ class CompareConfig(Group):
         return validate(type(self), {**self.__dict__, "arms": arms, "contrasts": contrasts})
 
     @property
+    def swept_arms(self) -> list[ArmConfig]:
+        """The arms at every point of the sweep, point by point; without one, the arms."""
+        arms = [arm.at(point) for point in sweep_points(self.sweep) for arm in self.arms]
+        return list({arm.name: arm for arm in arms}.values())
+
+    @property
     def declared_contrasts(self) -> list[ContrastConfig]:
-        """The contrasts in force: the given ones, else every arm against the first rlhf arm."""
-        if self.contrasts is not None:
-            return self.contrasts
-        sparse = [arm.name for arm in self.arms if arm.reward.mode is RewardMode.RLHF]
-        if not sparse:
-            return []
-        others = [arm.name for arm in self.arms if arm.name != sparse[0]]
-        return [ContrastConfig(arm=name, baseline=sparse[0]) for name in others]
+        """The contrasts in force: the given ones, else the default ones; at every point of a sweep.
+
+        See `default_contrasts`.
+        """
+        declared = self.contrasts
+        if declared is None:
+            declared = default_contrasts(self.arms, self.ppo.ppo.gae_lambda)
+        arms = {arm.name: arm for arm in self.arms}
+        swept = [
+            contrast.rename(lambda name, point=point: arms[name].at(point).name)
+            for point in sweep_points(self.sweep)
+            for contrast in declared
+        ]
+        return list({(one.arm, one.baseline): one for one in swept}.values())

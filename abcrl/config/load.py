@@ -43,7 +43,7 @@ def load_config(
         InputError: One line per problem: key, rule, received value, what to do.
     """
     written = read_yaml(file) if file is not None else {}
-    values: dict[str, Any] = _untangle(_overlay(defaults or {}, written))
+    values: dict[str, Any] = _untangle(overlay(defaults or {}, written))
     given = {key: value for key, value in (data or {}).items() if value is not None}
     _use_data(values, root.STAGES, given)
     for text in assignments:
@@ -87,12 +87,22 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def unfold(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a mapping in which `a.b: 1` has become `a: {b: 1}`."""
+    unfolded: dict[str, Any] = {}
+    for dotted, value in values.items():
+        key, _, inner = str(dotted).partition(".")
+        one = {key: unfold({inner: value})} if inner else {key: value}
+        unfolded = overlay(unfolded, one)
+    return unfolded
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Returns `below` with the keys of `above` in their places, section by section."""
     values = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(values.get(key), dict)
-        values[key] = _overlay(values[key], value) if both else value
+        values[key] = overlay(values[key], value) if both else value
     return values
 
 

@@ -31,6 +31,11 @@ class RewardMode(StrEnum):
         return self in _IN_PAPER
 
     @property
+    def is_control(self) -> bool:
+        """True for those that keep something of abc and drop the rest."""
+        return self in _CONTROLS
+
+    @property
     def default_beta(self) -> float | None:
         """Share of the score that is spread when the user names none; None where beta is unused.
 
@@ -44,6 +49,9 @@ class RewardMode(StrEnum):
 
 _IN_PAPER: Final = frozenset(
     {RewardMode.ABC, RewardMode.RLHF, RewardMode.UNIFORM, RewardMode.ABC_D, RewardMode.ABC_D2}
+)
+_CONTROLS: Final = frozenset(
+    {RewardMode.SHUFFLED, RewardMode.SWAPPED, RewardMode.POSITION, RewardMode.RANDOM}
 )
 
 

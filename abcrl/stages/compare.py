@@ -14,9 +14,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from abcrl.analysis import ArmInfo, CellCurve, FailedCell, Summary, result_rows, summarise, to_json
+from abcrl.analysis import (
+    ArmInfo,
+    CellCurve,
+    Contrast,
+    FailedCell,
+    Margin,
+    Summary,
+    result_rows,
+    summarise,
+    to_json,
+)
 from abcrl.config import (
     CompareConfig,
+    ContrastConfig,
     InputError,
     RunFailedError,
     SftConfig,
@@ -236,7 +247,7 @@ def _conclude(
             # A process that was killed, or that failed before it had a folder, left no reason.
             reason = read_reason(cell.folder) or reasons.get(cell.key, "")
             failed.append(FailedCell(cell.arm.name, cell.seed, status, reason))
-    contrasts = [(one.arm, one.baseline) for one in config.declared_contrasts]
+    contrasts = [_declared(one) for one in config.declared_contrasts]
     summary = summarise(arms, curves, contrasts, failed)
     write_atomically(folder / "results.csv", _csv(result_rows(summary)))
     write_json(folder / "summary.json", to_json(summary))
@@ -248,6 +259,11 @@ def _conclude(
 
         figure, _ = plot_learning_curves(arms, curves, folder / "learning-curves")
     return CompareResult(folder, summary, figure)
+
+
+def _declared(contrast: ContrastConfig) -> Contrast:
+    margin = None if contrast.margin is None else Margin(contrast.margin, contrast.margin_of)
+    return Contrast(contrast.arm, contrast.baseline, margin)
 
 
 def describe_arm(cell: Cell) -> ArmInfo:

@@ -77,7 +77,7 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
     folder = Path(config.output)
     cells = []
     for seed in config.seeds:
-        for arm in config.arms:
+        for arm in config.swept_arms:
             run = RunConfig(
                 output=str(folder / "cells" / arm.name / f"seed-{seed}"),
                 seed=seed,
@@ -202,7 +202,7 @@ def describe_plan(config: CompareConfig) -> list[str]:
         if run is not None
     ]
     lines.append(
-        f"{len(cells)} cells ({len(config.arms)} arms x {len(config.seeds)} seeds) of "
+        f"{len(cells)} cells ({len(config.swept_arms)} arms x {len(config.seeds)} seeds) of "
         f"{config.ppo.steps} PPO steps, {finished} of them finished"
     )
     contrasts = [f"{one.arm} - {one.baseline}" for one in config.declared_contrasts]

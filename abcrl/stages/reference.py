@@ -43,7 +43,7 @@ def describe_reference(config: CompareConfig, reference: ReferenceCurves) -> str
     """Returns the plan's line: which of our arms will be seen beside which of theirs."""
     matched = match_arms(_arms(config), reference)
     pairs = [name if name == other else f"{name} ({other})" for name, other in matched.items()]
-    alone = [arm.name for arm in config.arms if arm.name not in matched]
+    alone = [arm.name for arm in config.swept_arms if arm.name not in matched]
     without = f"; without a counterpart: {', '.join(alone)}" if alone else ""
     return f"beside {reference.name} of {reference.file}: {', '.join(pairs)}{without}"
 

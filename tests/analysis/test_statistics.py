@@ -10,9 +10,10 @@ from scipy import stats
 
 from abcrl.analysis.statistics import (
     adjust_holm,
-    auc,
+    bootstrap_interval,
     can_reach_verdict,
     detectable_effect,
+    equivalence_p,
     min_pairs_for_verdict,
     pair_by_seed,
     sign_flip_p,
@@ -28,36 +29,6 @@ SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
 differences = st.lists(st.floats(-10, 10, allow_nan=False).map(lambda x: round(x, 3)), min_size=2)
-
-
-class TestAuc:
-    def test_is_the_area_over_the_range(self):
-        # Trapezoids 10 * (0 + 1) / 2 = 5 and 30 * (1 + 3) / 2 = 60; 65 / 40 = 1.625.
-        assert auc([0, 10, 40], [0.0, 1.0, 3.0]) == 1.625
-
-    def test_of_a_constant_is_the_constant(self):
-        assert auc([5, 6, 20], [2.5, 2.5, 2.5]) == 2.5
-
-    def test_of_one_evaluation_is_that_evaluation(self):
-        assert auc([0], [0.7]) == 0.7
-
-    def test_agrees_with_numpy(self):
-        steps, values = [0, 3, 4, 9, 20], [0.3, -1.0, 2.0, 0.5, 0.1]
-        assert auc(steps, values) == pytest.approx(np.trapezoid(values, steps) / 20)
-
-    @pytest.mark.parametrize(
-        ("steps", "values"),
-        [
-            ([], []),
-            ([0, 1], [1.0]),
-            ([0, 0], [1.0, 2.0]),
-            ([2, 1], [1.0, 2.0]),
-            ([0, 1], [1.0, math.nan]),
-        ],
-    )
-    def test_refuses_what_has_no_area(self, steps, values):
-        with pytest.raises(ValueError, match="received"):
-            auc(steps, values)
 
 
 def test_pairs_are_over_common_seeds_only():
@@ -237,6 +208,84 @@ class TestDetectableEffect:
         samples = generator.normal(effect, 1.0, size=(1500, 10))
         found = np.mean([student_interval(one).low > 0 for one in samples.tolist()])
         assert found == pytest.approx(0.8, abs=0.04)
+
+
+class TestEquivalence:
+    def test_by_hand(self):
+        # 0, 1, 2: mean 1, s 1, standard error 1 / sqrt 3. To the margin 3 there are 2, t = 2 sqrt 3
+        # with 2 degrees of freedom, whose distribution is 1/2 + t / (2 sqrt(2 + t^2)):
+        # p = 1/2 - sqrt 12 / (2 sqrt 14) = .03709. The other side is farther away.
+        assert equivalence_p([0.0, 1.0, 2.0], 3.0) == pytest.approx(0.03709, abs=1e-5)
+        assert equivalence_p([0.0, -1.0, -2.0], 3.0) == pytest.approx(0.03709, abs=1e-5)
+
+    @given(differences.filter(lambda d: len(set(d)) > 1), st.floats(0.01, 20))
+    def test_is_the_larger_of_two_one_sided_t_tests(self, d, margin):
+        below = stats.ttest_1samp(d, margin, alternative="less").pvalue
+        above = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
+        assert equivalence_p(d, margin) == pytest.approx(max(below, above), abs=1e-9)
+
+    @given(differences.filter(lambda d: len(set(d)) > 1), st.floats(0.01, 20))
+    def test_at_5_percent_is_the_90_percent_interval_inside_the_margin(self, d, margin):
+        inside = student_interval(d, confidence=0.9)
+        p = equivalence_p(d, margin)
+        if abs(p - 0.05) > 1e-6:
+            assert (p < 0.05) == (-margin < inside.low and inside.high < margin)
+
+    def test_a_margin_that_is_the_same_in_every_pair_is_a_fixed_one(self):
+        assert equivalence_p(SLEEP, [2.0] * 10) == equivalence_p(SLEEP, 2.0)
+
+    def test_a_margin_that_is_estimated_costs_certainty(self):
+        # The same mean margin, 2, but it varies from pair to pair and has nothing to do with d.
+        varying = [1.0, 3.0, 3.0, 1.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0]
+        assert equivalence_p(SLEEP, varying) > equivalence_p(SLEEP, 2.0)
+
+    def test_a_share_of_an_effect_that_is_not_there_shows_nothing(self):
+        # 20 % of a mean of 0 is no room at all, however alike the pairs are.
+        assert equivalence_p([0.01, -0.01, 0.02, -0.02], [0.2, -0.2, 0.2, -0.2]) >= 0.5
+
+    def test_pairs_without_spread_are_inside_or_outside(self):
+        assert equivalence_p([0.1] * 6, 0.2) == 0.0
+        assert equivalence_p([0.3] * 6, 0.2) == 1.0
+        assert equivalence_p([0.2] * 6, 0.2) == 1.0
+
+    def test_false_claims_are_rare_where_the_truth_lies_on_the_margin(self):
+        generator = np.random.default_rng(5)
+        samples = generator.normal(0.5, 0.3, size=(2000, 8)).tolist()
+        wrong = np.mean([equivalence_p(one, 0.5) <= 0.05 for one in samples])
+        assert wrong <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+    @pytest.mark.parametrize(
+        ("d", "margins"),
+        [([1.0, 2.0], 0.0), ([1.0, 2.0], -1.0), ([1.0, 2.0], [1.0] * 3), ([1.0], 1.0)],
+    )
+    def test_refuses_what_is_no_margin(self, d, margins):
+        with pytest.raises(ValueError, match="received"):
+            equivalence_p(d, margins)
+
+
+class TestBootstrap:
+    def test_is_close_to_students_interval_where_differences_are_normal(self):
+        d = np.random.default_rng(3).normal(1.0, 2.0, size=60).tolist()
+        ours, students = bootstrap_interval(d), student_interval(d)
+        assert ours.low == pytest.approx(students.low, abs=0.1)
+        assert ours.high == pytest.approx(students.high, abs=0.1)
+
+    def test_leans_to_the_long_tail(self):
+        d = np.random.default_rng(4).exponential(size=30)
+        found = bootstrap_interval(d.tolist())
+        assert found.high - d.mean() > 1.1 * (d.mean() - found.low)
+
+    def test_the_same_pairs_give_the_same_interval(self):
+        d = np.random.default_rng(4).normal(size=20).tolist()
+        assert bootstrap_interval(d) == bootstrap_interval(d)
+
+    def test_pairs_without_spread_have_a_point(self):
+        found = bootstrap_interval([0.5] * 20)
+        assert (found.low, found.high) == (0.5, 0.5)
+
+    def test_nineteen_pairs_are_too_few(self):
+        with pytest.raises(ValueError, match="at least 20"):
+            bootstrap_interval([float(n) for n in range(19)])
 
 
 def test_standard_error_by_hand():
