@@ -5,7 +5,15 @@ import math
 
 import pytest
 
-from abcrl.analysis import ArmInfo, CellCurve, FailedCell, result_rows, summarise, to_json
+from abcrl.analysis import (
+    ArmInfo,
+    CellCurve,
+    Contrast,
+    FailedCell,
+    result_rows,
+    summarise,
+    to_json,
+)
 
 ABC = ArmInfo("abc", "abc", 0.8, 0.95)
 RLHF = ArmInfo("rlhf", "rlhf", None, 0.95)
@@ -32,7 +40,7 @@ CURVES = [
     cell(ABC, 2, 1.0, 2.0, 4.0),
     cell(RLHF, 1, 0.0, 0.5, 1.0),
 ]
-CONTRASTS = [("abc", "rlhf")]
+CONTRASTS = [Contrast("abc", "rlhf")]
 
 
 def test_arms_by_hand():
@@ -78,6 +86,7 @@ def test_rows_of_the_table_of_results():
         "seed": 2,
         "status": "finished",
         "auc": 2.25,
+        "collapsed": False,
         "final_score": 4.0,
         "final_gold_score": 2.0,
         "final_kl_exact": 4.0,
@@ -160,7 +169,7 @@ def test_verdicts_name_lambda_and_the_kl_that_was_spent():
     curves = [cell(RLHF, seed, 0.0, 0.0) for seed in range(8)]
     curves += [cell(ABC, seed, score, score) for seed, score in enumerate(scores)]
     curves += [cell(RLHF_1, seed, score, score) for seed, score in enumerate(scores)]
-    contrasts = [("abc", "rlhf"), ("rlhf-lambda-1", "rlhf")]
+    contrasts = [Contrast("abc", "rlhf"), Contrast("rlhf-lambda-1", "rlhf")]
     verdicts = summarise([ABC, RLHF, RLHF_1], curves, contrasts).verdicts
     assert verdicts == (
         "abc is higher than rlhf by 0.31 ± 0.12 "
@@ -198,7 +207,7 @@ def test_the_summary_survives_json_and_the_rows_survive_csv():
 
 def test_unknown_arms_and_repeated_cells_are_refused():
     with pytest.raises(ValueError, match="received 'uniform'"):
-        summarise([ABC], [cell(ABC, 1, 0.0)], [("abc", "uniform")])
+        summarise([ABC], [cell(ABC, 1, 0.0)], [Contrast("abc", "uniform")])
     with pytest.raises(ValueError, match="received 'rlhf'"):
         summarise([ABC], CURVES, [])
     with pytest.raises(ValueError, match="abc seed 1 twice"):

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from abcrl.analysis import Finding, PairedContrast, contrast_arms, say_verdict
-from abcrl.analysis.contrasts import say_p
+from abcrl.analysis import Contrast, Finding, PairedContrast, contrast_arms, say_verdict
+from abcrl.analysis.verdicts import say_p
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
@@ -14,7 +14,7 @@ def by_seed(values: list[float]) -> dict[int, float]:
 def one_contrast(d: list[float], family: int = 1) -> PairedContrast:
     """A contrast with the given differences, among others that say nothing."""
     values = {"abc": by_seed(d), "rlhf": by_seed([0.0] * len(d)), "none": {}}
-    contrasts = [("abc", "rlhf"), *[("none", "rlhf")] * (family - 1)]
+    contrasts = [Contrast("abc", "rlhf"), *[Contrast("none", "rlhf")] * (family - 1)]
     return contrast_arms(contrasts, values)[0]
 
 
@@ -26,7 +26,7 @@ def test_numbers_of_a_contrast_by_hand():
         "abc": by_seed([1.5, 1.2, 1.9, 1.1, 1.3, 2.3]),
         "rlhf": by_seed([1.0, 1.0, 1.5, 1.0, 1.0, 2.0]),
     }
-    (contrast,) = contrast_arms([("abc", "rlhf")], values)
+    (contrast,) = contrast_arms([Contrast("abc", "rlhf")], values)
     assert contrast.differences == pytest.approx((0.5, 0.2, 0.4, 0.1, 0.3, 0.3))
     assert contrast.mean == pytest.approx(0.3)
     assert contrast.median == pytest.approx(0.3)
@@ -49,7 +49,7 @@ def test_holm_covers_the_declared_family():
         "uniform": by_seed([2.0] * 8),
         "rlhf": by_seed([1.0] * 8),
     }
-    declared = [("abc", "rlhf"), ("uniform", "rlhf"), ("abc", "uniform")]
+    declared = [Contrast("abc", "rlhf"), Contrast("uniform", "rlhf"), Contrast("abc", "uniform")]
     results = contrast_arms(declared, values)
     assert [one.p_value for one in results] == [2**-7, 2**-7, 18 / 256]
     assert [one.adjusted_p for one in results] == [3 * 2**-7, 3 * 2**-7, 18 / 256]
@@ -96,7 +96,7 @@ def test_five_pairs_of_one_sign_have_p_one_sixteenth_and_no_verdict():
 
 
 def test_no_pair_is_said_so():
-    (contrast,) = contrast_arms([("abc", "rlhf")], {"abc": {1: 0.5}, "rlhf": {2: 0.5}})
+    (contrast,) = contrast_arms([Contrast("abc", "rlhf")], {"abc": {1: 0.5}, "rlhf": {2: 0.5}})
     assert contrast.mean is None
     assert contrast.finding is Finding.TOO_FEW_SEEDS
     assert say_verdict(contrast) == "no seed finished in both abc and rlhf"
@@ -145,6 +145,6 @@ def test_a_verdict_of_difference_without_an_effect_comes_in_at_most_5_of_100_fam
     for _ in range(600):
         scores = generator.normal(size=(5, 8)) + generator.normal(size=(1, 8))
         values = {str(arm): by_seed(row.tolist()) for arm, row in enumerate(scores)}
-        results = contrast_arms([(str(arm), "0") for arm in range(1, 5)], values)
+        results = contrast_arms([Contrast(str(arm), "0") for arm in range(1, 5)], values)
         false += any(one.finding in {Finding.HIGHER, Finding.LOWER} for one in results)
     assert false / 600 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)

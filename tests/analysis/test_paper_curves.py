@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.analysis import ArmInfo, Finding, PairedContrast, contrast_arms
+from abcrl.analysis import ArmInfo, Contrast, Finding, PairedContrast, contrast_arms
 from abcrl.analysis.reference_curves import CurveComparison, hold_against
 from abcrl.analysis.reference_file import TrainingCurve, read_reference_curves
 
@@ -34,7 +34,7 @@ def contrast(experiment: str, arm: str, baseline: str) -> PairedContrast:
         for one in compared.arms
         if one.theirs is not None
     }
-    return contrast_arms([(arm, baseline)], means)[0]
+    return contrast_arms([Contrast(arm, baseline)], means)[0]
 
 
 @pytest.mark.skipif(
