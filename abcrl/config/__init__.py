@@ -1,6 +1,7 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
 from .arms import ArmConfig, ContrastConfig
+from .cells import Cell, StageRun, plan_cells, shared_stages
 from .checkpoint import CheckpointConfig, TrainingCheckpointConfig, differing_settings
 from .columns import ColumnsConfig, RowsConfig
 from .compare import CompareConfig, parse_seeds
@@ -24,6 +25,7 @@ __all__ = [
     "AdaptationConfig",
     "AlgorithmConfig",
     "ArmConfig",
+    "Cell",
     "CheckpointConfig",
     "ColumnsConfig",
     "CompareConfig",
@@ -53,6 +55,7 @@ __all__ = [
     "ScoreConfig",
     "SftConfig",
     "SftSettings",
+    "StageRun",
     "TrainRmConfig",
     "TrainingCheckpointConfig",
     "TrainingConfig",
@@ -61,7 +64,9 @@ __all__ = [
     "differing_settings",
     "load_config",
     "parse_seeds",
+    "plan_cells",
     "read_yaml",
+    "shared_stages",
     "stream_seed",
     "to_yaml",
     "validate",

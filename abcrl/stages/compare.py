@@ -14,24 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from abcrl.analysis import (
-    ArmInfo,
-    CellCurve,
-    Contrast,
-    FailedCell,
-    Margin,
-    Summary,
-    result_rows,
-    summarise,
-    to_json,
-)
+from abcrl.analysis import Summary, result_rows, to_json
+from abcrl.analysis.comparison import read_comparison
 from abcrl.config import (
+    Cell,
     CompareConfig,
-    ContrastConfig,
     InputError,
     RunFailedError,
     SftConfig,
+    StageRun,
     TrainRmConfig,
+    plan_cells,
+    shared_stages,
     to_yaml,
 )
 from abcrl.grid import GridProgress, Task, run_tasks
@@ -40,23 +34,13 @@ from abcrl.storage import (
     discard_checkpoints,
     newest_checkpoint,
     read_last_row,
-    read_reason,
-    read_rows,
     read_status,
     write_atomically,
     write_json,
 )
 
 from .comparison_folder import holding
-from .plan import (
-    Cell,
-    StageRun,
-    is_finished,
-    plan_cells,
-    require_inputs,
-    require_own_folders,
-    shared_stages,
-)
+from .plan import is_finished, require_inputs, require_own_folders
 
 # The stages, and torch with them, are imported by the workers only: once, by their fork server.
 _PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
@@ -99,7 +83,7 @@ def run_compare(
         for run in shared:
             _run_shared(run, reporter)
         reasons = _run_cells(config, cells, reporter, retry_failed=retry_failed)
-        return _conclude(config, cells, reasons)
+        return _conclude(config, reasons)
 
 
 def _run_stage(run: StageRun) -> None:
@@ -231,50 +215,18 @@ def _steps_done(folder: Path) -> int:
     return 0 if row is None else int(row["step"])
 
 
-def _conclude(
-    config: CompareConfig, cells: Sequence[Cell], reasons: Mapping[str, str]
-) -> CompareResult:
+def _conclude(config: CompareConfig, reasons: Mapping[str, str]) -> CompareResult:
     """Writes results.csv, summary.json and the figure from whatever is there."""
     folder = Path(config.output)
-    arms = [describe_arm(cell) for cell in cells if cell.seed == config.seeds[0]]
-    curves, failed = [], []
-    for cell in cells:
-        status = read_status(cell.folder) or "missing"
-        if status == "finished":
-            rows = read_rows(cell.folder, "metrics")
-            curves.append(CellCurve.from_rows(cell.arm.name, cell.seed, rows))
-        else:
-            # A process that was killed, or that failed before it had a folder, left no reason.
-            reason = read_reason(cell.folder) or reasons.get(cell.key, "")
-            failed.append(FailedCell(cell.arm.name, cell.seed, status, reason))
-    contrasts = [_declared(one) for one in config.declared_contrasts]
-    summary = summarise(arms, curves, contrasts, failed)
-    write_atomically(folder / "results.csv", _csv(result_rows(summary)))
-    write_json(folder / "summary.json", to_json(summary))
+    found = read_comparison(config, reasons)
+    write_atomically(folder / "results.csv", _csv(result_rows(found.summary)))
+    write_json(folder / "summary.json", to_json(found.summary))
     figure = None
-    usable = {(cell.arm.name, cell.seed) for cell in summary.cells if cell.finished}
-    curves = [curve for curve in curves if (curve.arm, curve.seed) in usable]
-    if curves:
+    if found.usable:
         from abcrl.analysis.figures import plot_learning_curves  # matplotlib, only when it draws
 
-        figure, _ = plot_learning_curves(arms, curves, folder / "learning-curves")
-    return CompareResult(folder, summary, figure)
-
-
-def _declared(contrast: ContrastConfig) -> Contrast:
-    margin = None if contrast.margin is None else Margin(contrast.margin, contrast.margin_of)
-    return Contrast(contrast.arm, contrast.baseline, margin)
-
-
-def describe_arm(cell: Cell) -> ArmInfo:
-    """Returns what tables and figures say about the arm of a cell."""
-    reward = cell.run.reward
-    return ArmInfo(
-        name=cell.arm.name,
-        mode=reward.mode.value,
-        beta=reward.effective_beta,
-        gae_lambda=cell.run.ppo.gae_lambda,
-    )
+        figure, _ = plot_learning_curves(found.arms, found.usable, folder / "learning-curves")
+    return CompareResult(folder, found.summary, figure)
 
 
 def _csv(rows: Sequence[Mapping[str, object]]) -> str:

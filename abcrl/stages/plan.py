@@ -1,23 +1,20 @@
-"""What a comparison consists of: the runs that all cells share, and the cells."""
+"""Whether a comparison can be run where it is to be run, and what a call would do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from abcrl.config import (
-    ArmConfig,
     CompareConfig,
     InputError,
-    PpoConfig,
     PpoSettings,
     RewardModelSettings,
-    RunConfig,
-    SftConfig,
     SftSettings,
-    TrainRmConfig,
+    StageRun,
     differing_settings,
     load_config,
+    plan_cells,
+    shared_stages,
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
@@ -32,66 +29,8 @@ from abcrl.data import (
 )
 from abcrl.storage import read_config, read_fingerprints, read_status
 
-StageRun = SftConfig | TrainRmConfig | PpoConfig
-
 # What a comparison writes beside its runs and after its config.yaml.
 _WRITTEN = ("logs", "results.csv", "summary.json", "learning-curves.png", "learning-curves.svg")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One arm with one seed, and the run that it stands for."""
-
-    arm: ArmConfig
-    seed: int
-    run: PpoConfig
-
-    @property
-    def key(self) -> str:
-        """Names the cell in messages."""
-        return f"{self.arm.name}/seed-{self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        """The cell's run folder."""
-        return Path(self.run.run.output)
-
-
-def shared_stages(config: CompareConfig) -> tuple[SftConfig | None, TrainRmConfig | None]:
-    """Returns the runs that all cells share; None for a model that exists already."""
-    folder = Path(config.output)
-    machine = config.machine.model_dump()
-    sft = reward_model = None
-    if config.sft is not None:
-        run = RunConfig(output=str(folder / "sft"), **machine)
-        sft = SftConfig(run=run, **dict(config.sft))
-    if config.train_rm is not None:
-        run = RunConfig(output=str(folder / "reward-model"), **machine)
-        policy = config.policy or str(folder / "sft" / "final")
-        reward_model = TrainRmConfig(run=run, model=policy, **dict(config.train_rm))
-    return sft, reward_model
-
-
-def plan_cells(config: CompareConfig) -> list[Cell]:
-    """Returns every cell, seed by seed, so that an early stop leaves whole pairs."""
-    folder = Path(config.output)
-    cells = []
-    for seed in config.seeds:
-        for arm in config.swept_arms:
-            run = RunConfig(
-                output=str(folder / "cells" / arm.name / f"seed-{seed}"),
-                seed=seed,
-                **config.machine.model_dump(),
-            )
-            settings = arm.apply(config.ppo)
-            ppo = PpoConfig(
-                run=run,
-                policy=config.policy or str(folder / "sft" / "final"),
-                reward_model=config.reward_model or str(folder / "reward-model" / "final"),
-                **dict(settings),
-            )
-            cells.append(Cell(arm, seed, ppo))
-    return cells
 
 
 def is_finished(config: CompareConfig) -> bool:

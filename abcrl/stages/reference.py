@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abcrl.analysis import ArmInfo
+from abcrl.analysis.comparison import describe_arm
 from abcrl.analysis.reference_curves import (
     CurveComparison,
     hold_against,
@@ -12,11 +13,10 @@ from abcrl.analysis.reference_curves import (
     require_counterpart,
 )
 from abcrl.analysis.reference_file import ReferenceCurves, TrainingCurve, read_reference_curves
-from abcrl.config import CompareConfig
+from abcrl.config import CompareConfig, plan_cells
 from abcrl.storage import read_rows
 
-from .compare import CompareResult, describe_arm
-from .plan import plan_cells
+from .compare import CompareResult
 
 
 @dataclass(frozen=True)

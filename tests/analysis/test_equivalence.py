@@ -17,7 +17,7 @@ def shifted(by: float, noise: float) -> dict[int, float]:
 
 
 def test_a_small_difference_with_little_noise_is_shown_to_be_small():
-    # The noise has mean .0125 and s = .2031; a tenth of it: standard error .00718, t_{.95, 7} 1.895.
+    # The noise has mean .0125 and s = .2031; a tenth of it: standard error .00718; t_{.95, 7} 1.89.
     contrast = Contrast("abc", "rlhf", Margin(0.1))
     (one,) = contrast_arms([contrast], {"abc": shifted(0.02, 0.1), "rlhf": RLHF})
     assert one.equivalence is not None

@@ -1,4 +1,4 @@
-"""What a verdict is worth where cells have no result: no more than it would be whatever they said."""
+"""What a verdict is worth where cells have no result: what it would be whatever they said."""
 
 import pytest
 from hypothesis import given

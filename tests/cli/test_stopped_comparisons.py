@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from abcrl.config import CompareConfig, load_config
+from abcrl.config import CompareConfig, load_config, plan_cells
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import plan_cells
 from abcrl.storage import RunFolder, read_status
 from tests.cli.stopping import INTERRUPTED, SIGNALS, assert_orderly, end, wait_for_rows
 from tests.grid.processes import holder, wait_for

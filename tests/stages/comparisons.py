@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from abcrl.config import CompareConfig, PpoConfig, RunFailedError, load_config
+from abcrl.config import CompareConfig, PpoConfig, RunFailedError, load_config, plan_cells
 from abcrl.reporter import SilentReporter
-from abcrl.stages.plan import plan_cells
 from abcrl.stages.ppo import run_ppo
 from abcrl.storage import RunFolder, read_rows
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from abcrl.config import InputError, RunFailedError
+from abcrl.config import InputError, RunFailedError, plan_cells
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import plan_cells
 from abcrl.storage import RunFolder, read_reason, read_status
 from tests.stages.comparisons import configure, fake_failure, on, results
 

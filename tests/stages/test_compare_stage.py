@@ -7,10 +7,9 @@ import pytest
 from filelock import FileLock
 from matplotlib.image import imread
 
-from abcrl.config import CompareConfig, InputError, to_yaml
+from abcrl.config import CompareConfig, InputError, shared_stages, to_yaml
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import shared_stages
 from abcrl.storage import read_rows, read_status
 from tests.stages.comparisons import Listening, cells, configure, on, results, stamps
 

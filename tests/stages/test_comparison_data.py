@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.config import CompareConfig, InputError
+from abcrl.config import CompareConfig, InputError, plan_cells
 from abcrl.data import load_corpus
-from abcrl.stages.plan import plan_cells, require_inputs
+from abcrl.stages.plan import require_inputs
 from abcrl.storage import RunFolder
 from tests.stages.comparisons import on
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.config import CompareConfig, InputError
+from abcrl.config import CompareConfig, InputError, plan_cells, shared_stages
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.stages.plan import plan_cells, shared_stages
 from abcrl.stages.ppo import run_ppo
 from abcrl.stages.sft import run_sft
 from abcrl.stages.train_rm import run_train_rm
