@@ -8,10 +8,10 @@ demo: install  ## the built-in experiment: five ways of rewarding the same langu
 	$(BIN)/abcrl compare
 
 test: install
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
 test-slow: install
-	$(BIN)/pytest -n auto --maxprocesses 4 -m slow
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,15 +189,31 @@ def tiny_runs(make_tiny_runs: Callable[[str], TinyRuns]) -> TinyRuns:
 
 
 @pytest.fixture(scope="session")
-def tiny_ppo_runs(tiny_runs: TinyRuns) -> dict[str, Path]:
+def tiny_ppo_runs(tiny_runs: TinyRuns) -> Mapping[str, Path]:
     """The folder of one finished PPO run for each reward mode, all with seed 0."""
-    from abcrl.reporter import SilentReporter
-    from abcrl.stages.ppo import run_ppo
+    return _TinyPpoRuns(tiny_runs)
 
-    folders = {mode.value: tiny_runs.root / mode.value for mode in RewardMode}
-    for mode, folder in folders.items():
-        run_ppo(tiny_runs.ppo(folder, mode), SilentReporter())
-    return folders
+
+class _TinyPpoRuns(Mapping[str, Path]):
+    """Each is run when it is first asked for."""
+
+    def __init__(self, runs: TinyRuns) -> None:
+        self._runs = runs
+
+    def __getitem__(self, mode: str) -> Path:
+        from abcrl.reporter import SilentReporter
+        from abcrl.stages.ppo import run_ppo
+
+        folder = self._runs.root / RewardMode(mode).value
+        if not folder.exists():
+            run_ppo(self._runs.ppo(folder, mode), SilentReporter())
+        return folder
+
+    def __iter__(self) -> Iterator[str]:
+        return (mode.value for mode in RewardMode)
+
+    def __len__(self) -> int:
+        return len(RewardMode)
 
 
 def _build(kind: Any, architecture: str, seed: int, options: dict[str, Any]) -> PreTrainedModel:

@@ -177,10 +177,18 @@ def test_a_comparison_refuses_a_reward_model_of_the_wrong_kind_before_sft(refuse
     ("arguments", "key"),
     [
         (["sft", "--dataset", "nobody/nothing", *OUT], "data.source"),
-        (["sft", "--model", "nobody/nothing", "--set", "data.limit=50", *OUT], "model.base"),
-        (["train-rm", "--model", "nobody/nothing", "--set", "data.limit=400", *OUT], "model"),
         (["compare", "--dataset", "nobody/nothing", *OUT], "sft.data.source"),
         (["compare", "--set", "sft.model={base: nobody/nothing}", *OUT], "sft.model.base"),
+        pytest.param(
+            ["sft", "--model", "nobody/nothing", "--set", "data.limit=50", *OUT],
+            "model.base",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["train-rm", "--model", "nobody/nothing", "--set", "data.limit=400", *OUT],
+            "model",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_hub_id_without_network_is_refused_soon(tmp_path, arguments, key):

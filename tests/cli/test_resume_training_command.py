@@ -65,9 +65,9 @@ def test_the_interval_of_checkpoints_is_a_flag(abcrl, tiny_runs, tmp_path):
     assert names == ["step-000014", "step-000015"]  # the last step always has one
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["sft", pytest.param("train-rm", marks=pytest.mark.slow)])
 def test_a_stopped_command_tells_how_to_go_on_and_goes_on(start, abcrl, tiny_runs, tmp_path, stage):
-    settings = {"training__epochs": 20.0, "training__max_steps": 60}
+    settings = {"training__epochs": 20.0, "training__max_steps": 40}
     folder: Path = tmp_path / "a run"  # with a space: what is told is for a shell
     (tmp_path / "c.yaml").write_text(to_yaml(configure(tiny_runs, stage, folder, **settings)))
     command = start(stage, "--config", tmp_path / "c.yaml")

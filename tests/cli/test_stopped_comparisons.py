@@ -21,7 +21,7 @@ COMPARISON: dict[str, Any] = {
     "sft": {
         "data": {"limit": 300},
         "model": {"base": "tiny", "context_length": 96, "vocab_size": 400},
-        "training": {**TRAINING, "max_steps": 150},  # long enough to be stopped in between
+        "training": {**TRAINING, "max_steps": 60},  # long enough to be stopped in between
     },
     "train_rm": {
         "data": {"limit": 300},
@@ -66,9 +66,8 @@ def stamps(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [SIGNALS, pytest.param(*SIGNALS[::-1], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # how the cells of a comparison end and go on: below, test_resumed_comparisons.py
+@pytest.mark.parametrize(("first", "second"), [SIGNALS, SIGNALS[::-1]])
 def test_a_stopped_comparison_goes_on_later(start, tmp_path, first, second):
     arguments, cells = write_comparison(tmp_path)
     sft, reward_model = tmp_path / "comparison" / "sft", tmp_path / "comparison" / "reward-model"

@@ -19,9 +19,17 @@ def assert_interrupted(command: Command) -> None:
     assert (code, [line.partition(";")[0]]) == INTERRUPTED
 
 
-@pytest.mark.parametrize("stage", ["sft", pytest.param("train-rm", marks=pytest.mark.slow), "ppo"])
-def test_a_signal_ends_a_run_and_is_on_record(start, tiny_runs, tmp_path, stage):
-    folders = {number: tmp_path / number.name for number in SIGNALS}
+# SIGTERM ends sft and ppo in test_resume_training_command.py and test_resume_command.py too.
+@pytest.mark.parametrize(
+    ("stage", "numbers"),
+    [
+        ("sft", [signal.SIGINT]),
+        ("ppo", [signal.SIGINT]),
+        pytest.param("train-rm", SIGNALS, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_a_run_and_is_on_record(start, tiny_runs, tmp_path, stage, numbers):
+    folders = {number: tmp_path / number.name for number in numbers}
     commands = {}
     for number, folder in folders.items():
         if stage == "ppo":

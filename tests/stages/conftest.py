@@ -4,22 +4,32 @@ import multiprocessing.forkserver
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from abcrl.config import CompareConfig, PpoConfig, to_yaml
+from abcrl.grid.server import choose_context
 from abcrl.stages.ppo import run_ppo
 from tests.stages.comparisons import Listening, on
 from tests.stages.resuming import RESUMED
 from tests.stages.stopped_runs import Stopping
 
+_WORK = ("tests.stages.resuming", "tests.stages.supervised_resuming")
+_known_servers: set[int] = set()
+
 
 @pytest.fixture(scope="module")
-def new_fork_server() -> None:
-    """Workers are forked from a server that knows torch."""
-    # A server that earlier tests started has not imported the stages: each worker would, for
-    # seconds. The next grid starts another.
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+def fork_server() -> None:
+    """Workers are forked from a server that knows torch and the stages."""
+    # A server that other tests started has not imported them: each worker would, for seconds. The
+    # first one of these tests serves all of them.
+    server: Any = multiprocessing.forkserver._forkserver
+    if server._forkserver_pid in _known_servers:
+        return
+    server._stop()
+    choose_context(["abcrl.grid.worker", *_WORK])
+    _known_servers.add(server._forkserver_pid)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from abcrl.config import InputError, RunFailedError, plan_cells
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
 from abcrl.storage import RunFolder, read_reason, read_status
-from tests.stages.comparisons import configure, fake_failure, on, results
+from tests.stages.comparisons import ARMS, configure, fake_failure, on, results
 
-pytestmark = pytest.mark.usefixtures("new_fork_server")
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 def test_a_cell_that_is_being_written_is_left_alone(quick):
@@ -46,7 +46,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(quick, tmp_path, tiny_
 
 
 def test_what_a_cell_has_to_say_is_in_its_log(tiny_runs, tmp_path):
-    config = on(tiny_runs, tmp_path / "said", ppo__evaluation__prompts=500)
+    config = on(
+        tiny_runs,
+        tmp_path / "said",
+        arms=ARMS[:1],
+        seeds=[0],
+        ppo__steps=1,
+        ppo__evaluation__prompts=500,
+    )
     run_compare(config, SilentReporter())
     log = (tmp_path / "said" / "logs" / "abc-seed-0.txt").read_text()
     assert "held-out prompts instead of 500" in log

@@ -13,7 +13,7 @@ from abcrl.stages.reference import compare_with_reference, describe_reference, o
 from abcrl.storage import read_rows
 from tests.stages.comparisons import cells, configure, fake_failure, on, stamps
 
-pytestmark = pytest.mark.usefixtures("new_fork_server")
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 CURVES = {
     "long": {"abc": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "abc-d": [[0.0]]},

@@ -12,11 +12,11 @@ from abcrl.stages.ppo import run_ppo
 from abcrl.stages.sft import run_sft
 from abcrl.stages.train_rm import run_train_rm
 from abcrl.storage import newest_checkpoint, read_status
-from tests.stages.comparisons import Listening, cells, configure, on, stamps
+from tests.stages.comparisons import ARMS, Listening, cells, configure, on, stamps
 from tests.stages.resuming import assert_same_end
 from tests.stages.stopped_runs import Stopping
 
-pytestmark = pytest.mark.usefixtures("new_fork_server")
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 class StoppingAtOnce(SilentReporter):
@@ -116,7 +116,7 @@ def test_how_often_checkpoints_are_written_is_no_other_setting(tiny_runs, finish
 
 def test_shared_runs_that_were_cut_off_go_on_from_their_checkpoints(tmp_path):
     """One comparison is cut off in SFT, then in the reward model; another is not."""
-    options = {"seeds": [0], "ppo__steps": 1}
+    options = {"seeds": [0], "arms": ARMS[:1], "ppo__steps": 1}
     config = configure(tmp_path / "cut-off", **options)
     sft, reward_model = shared_stages(config)
     assert sft is not None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.conftest import TinyRuns
 
 
 @pytest.fixture
-def run(tiny_ppo_runs: dict[str, Path], tmp_path: Path) -> Path:
+def run(tiny_ppo_runs: Mapping[str, Path], tmp_path: Path) -> Path:
     """A copy of a finished run."""
     return shutil.copytree(tiny_ppo_runs["abc"], tmp_path / "run")
 

@@ -1,6 +1,7 @@
 """`abcrl eval` as a whole, on runs of the tiny pipeline: the same numbers as PPO's own."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def evaluate(policy: Path, **changes: object) -> EvalReport:
 
 @pytest.fixture(scope="module")
 def written(
-    tiny_ppo_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    tiny_ppo_runs: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[EvalReport, Path]:
     """A run against its SFT model, three responses to each prompt, and the folder of it."""
     folder = tmp_path_factory.mktemp("eval") / "out"
@@ -89,7 +90,7 @@ def test_the_sft_model_has_no_kl_to_itself(written: tuple[EvalReport, Path]):
 
 
 def test_the_same_call_gives_the_same_bytes(
-    written: tuple[EvalReport, Path], tiny_ppo_runs: dict[str, Path], tmp_path: Path
+    written: tuple[EvalReport, Path], tiny_ppo_runs: Mapping[str, Path], tmp_path: Path
 ):
     torch.manual_seed(3)
     evaluate(tiny_ppo_runs["abc"], samples=3, output=str(tmp_path / "again"))
@@ -108,7 +109,7 @@ def test_the_configuration_of_the_folder_repeats_it(
 
 
 def test_batches_do_not_matter(
-    written: tuple[EvalReport, Path], tiny_ppo_runs: dict[str, Path], tmp_path: Path
+    written: tuple[EvalReport, Path], tiny_ppo_runs: Mapping[str, Path], tmp_path: Path
 ):
     evaluate(tiny_ppo_runs["abc"], samples=3, batch_size=3, output=str(tmp_path / "out"))
     rows, others = (read_rows(folder, "samples") for folder in (written[1], tmp_path / "out"))
@@ -118,7 +119,7 @@ def test_batches_do_not_matter(
 
 
 def test_more_samples_begin_with_the_same_ones(
-    written: tuple[EvalReport, Path], tiny_ppo_runs: dict[str, Path], tmp_path: Path
+    written: tuple[EvalReport, Path], tiny_ppo_runs: Mapping[str, Path], tmp_path: Path
 ):
     report = evaluate(tiny_ppo_runs["abc"], samples=1, output=str(tmp_path / "out"))
     assert report.difference is not None
@@ -159,7 +160,7 @@ def test_a_saved_policy_is_judged_as_the_run_judged_it(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
-def test_a_run_is_held_against_another_run(tiny_ppo_runs: dict[str, Path], tiny_runs: TinyRuns):
+def test_a_run_is_held_against_another_run(tiny_ppo_runs: Mapping[str, Path], tiny_runs: TinyRuns):
     abc, rlhf = tiny_ppo_runs["abc"], tiny_ppo_runs["rlhf"]
     report = evaluate(abc, against=rlhf)
     mirrored = evaluate(rlhf, against=abc)
@@ -192,7 +193,7 @@ def test_a_model_without_a_run_has_no_kl_and_nothing_beside_it(tiny_runs: TinyRu
     assert (report.against, report.difference, report.folder) == (None, None, None)
 
 
-def test_a_small_corpus_gives_fewer_prompts_and_says_so(tiny_ppo_runs: dict[str, Path]):
+def test_a_small_corpus_gives_fewer_prompts_and_says_so(tiny_ppo_runs: Mapping[str, Path]):
     class Listening(SilentReporter):
         def __init__(self) -> None:
             self.messages: list[str] = []
@@ -221,7 +222,7 @@ def test_a_small_corpus_gives_fewer_prompts_and_says_so(tiny_ppo_runs: dict[str,
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
-    tiny_ppo_runs: dict[str, Path], tmp_path: Path, changes, field
+    tiny_ppo_runs: Mapping[str, Path], tmp_path: Path, changes, field
 ):
     config = config_of(tiny_ppo_runs["abc"], output=str(tmp_path / "out"), **changes)
     with pytest.raises(InputError, match=f"^{field}"):
@@ -230,7 +231,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
 
 
 def test_models_of_other_tokens_are_refused(
-    tiny_runs: TinyRuns, tiny_ppo_runs: dict[str, Path], tmp_path: Path
+    tiny_runs: TinyRuns, tiny_ppo_runs: Mapping[str, Path], tmp_path: Path
 ):
     run_sft(tiny_runs.sft(tmp_path / "sft", model__vocab_size=330), SilentReporter())
     model = tmp_path / "sft" / "final"
@@ -241,7 +242,7 @@ def test_models_of_other_tokens_are_refused(
 
 
 def test_prompts_are_those_of_the_runs_own_evaluation(
-    written: tuple[EvalReport, Path], tiny_ppo_runs: dict[str, Path]
+    written: tuple[EvalReport, Path], tiny_ppo_runs: Mapping[str, Path]
 ):
     own = read_rows(tiny_ppo_runs["abc"], "samples")
     first: dict[int, list[int]] = {row["prompt_index"]: row["prompt_ids"] for row in own}
@@ -249,7 +250,7 @@ def test_prompts_are_those_of_the_runs_own_evaluation(
     assert first.items() <= found.items()
 
 
-def test_an_existing_folder_is_left_alone(tiny_ppo_runs: dict[str, Path], tmp_path: Path):
+def test_an_existing_folder_is_left_alone(tiny_ppo_runs: Mapping[str, Path], tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"^output: the folder must not exist yet"):
         evaluate(tiny_ppo_runs["abc"], output=str(tmp_path))

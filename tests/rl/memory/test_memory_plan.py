@@ -1,10 +1,13 @@
 """What is told of a run's memory before it starts."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abcrl.config import PpoConfig
 from abcrl.rl.memory.footprint import Footprint
 from abcrl.rl.memory.plan import (
     MemoryPlan,
@@ -13,6 +16,8 @@ from abcrl.rl.memory.plan import (
     free_memory,
     largest_rows,
 )
+from tests.conftest import TinyRuns
+from tests.rl.memory.measured_memory import save_models
 
 CPU = torch.device("cpu")
 LINES = st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 500)), min_size=1, max_size=3)
@@ -42,8 +47,18 @@ def test_a_number_in_use_that_fits_is_no_less_than_the_largest():
 
 
 @pytest.fixture(scope="module")
-def config(tiny_runs, tmp_path_factory):
-    return tiny_runs.ppo(tmp_path_factory.mktemp("plan") / "run")
+def configure(tiny_tokenizer, tmp_path_factory) -> Callable[..., PpoConfig]:
+    """configure(**changes): a run of networks of one layer, as every operation is counted."""
+    root = tmp_path_factory.mktemp("plan")
+    models = save_models(
+        root, tiny_tokenizer, "gpt2", hidden_size=64, num_hidden_layers=1, vocab_size=400
+    )
+    return lambda **changes: TinyRuns(root).ppo(root / "run", **{**models, **changes})
+
+
+@pytest.fixture(scope="module")
+def config(configure):
+    return configure()
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +72,9 @@ def plan(config, footprint):
 
 
 @pytest.fixture(scope="module")
-def plan_of_most(tiny_runs, tmp_path_factory):
+def plan_of_most(configure):
     """Adapters, and a value model of its own."""
-    output = tmp_path_factory.mktemp("plan") / "run"
-    config = tiny_runs.ppo(output, networks__lora={}, networks__value_model="separate")
+    config = configure(networks__lora={}, networks__value_model="separate")
     return MemoryPlan(config, Footprint(config, CPU))
 
 
@@ -119,8 +133,8 @@ def test_the_peak_is_that_of_the_worst_phase_with_all_that_is_held(plan, footpri
     assert peaks["held-out evaluation"] == plan.held + footprint.token_evaluation(8).peak
 
 
-def test_a_static_cache_stays(tiny_runs, tmp_path, plan):
-    config = tiny_runs.ppo(tmp_path / "run", response__cache="static")
+def test_a_static_cache_stays(configure, plan):
+    config = configure(response__cache="static")
     static = MemoryPlan(config, Footprint(config, CPU))
     cache = static.usage["generation"].kept
     assert cache > plan.usage["generation"].kept  # for the longest, rounded up
@@ -163,8 +177,8 @@ def test_a_phase_that_cannot_be_counted_is_said_and_no_peak(config, footprint, m
         ({"networks__lora": {"target_modules": ["x"]}}, "networks.lora.target_modules: must name"),
     ],
 )
-def test_what_cannot_be_told_is_said_with_the_reason(tiny_runs, tmp_path, settings, words):
-    lines = list(describe_memory(tiny_runs.ppo(tmp_path / "run", **settings)))
+def test_what_cannot_be_told_is_said_with_the_reason(configure, settings, words):
+    lines = list(describe_memory(configure(**settings)))
     assert " ".join(line.strip() for line in lines).startswith(f"memory: cannot be told: {words}")
 
 
