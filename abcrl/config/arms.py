@@ -1,6 +1,6 @@
 """The arms of a comparison, the axes along which they are repeated, and the declared contrasts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated, Self
 
@@ -112,10 +112,12 @@ class ContrastConfig(Group):
             raise ValueError("margin must be given with margin_of, received null; e.g. margin: 0.2")
         return self
 
-    def rename(self, name: Callable[[str], str]) -> Self:
-        """Returns the contrast of other arms: those that `name` makes of these."""
-        whole = None if self.margin_of is None else tuple(map(name, self.margin_of))
-        changes = {"arm": name(self.arm), "baseline": name(self.baseline), "margin_of": whole}
+    def rename(self, names: Mapping[str, str]) -> Self:
+        """Returns the contrast of the arms that have taken the place of these."""
+        whole = None
+        if self.margin_of is not None:
+            whole = (names[self.margin_of[0]], names[self.margin_of[1]])
+        changes = {"arm": names[self.arm], "baseline": names[self.baseline], "margin_of": whole}
         return self.model_copy(update=changes)
 
 

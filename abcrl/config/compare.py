@@ -217,10 +217,8 @@ class CompareConfig(Group):
         declared = self.contrasts
         if declared is None:
             declared = default_contrasts(self.arms, self.ppo.ppo.gae_lambda)
-        arms = {arm.name: arm for arm in self.arms}
-        swept = [
-            contrast.rename(lambda name, point=point: arms[name].at(point).name)
-            for point in sweep_points(self.sweep)
-            for contrast in declared
-        ]
+        swept = []
+        for point in sweep_points(self.sweep):
+            names = {arm.name: arm.at(point).name for arm in self.arms}
+            swept += [contrast.rename(names) for contrast in declared]
         return list({(one.arm, one.baseline): one for one in swept}.values())
