@@ -17,6 +17,8 @@ Axis = Annotated[list[JsonValue], Field(min_length=1)]
 # What all cells must have in common for their held-out scores to be paired, or an arm has itself.
 _SHARED = ("steps", "data", "prompt", "evaluation", "checkpoint")
 _BETA = "reward.beta"
+ALL_MODES = "all"
+"""Stands for the arms of every mode."""
 
 
 class ArmConfig(Group):
@@ -103,7 +105,7 @@ class ContrastConfig(Group):
     """The arm it is held against."""
     margin: Annotated[float, Field(gt=0)] | None = None
     """Also test whether the difference is smaller than this, in score units; null: do not."""
-    margin_of: "tuple[ArmName, ArmName] | None" = None
+    margin_of: Annotated[tuple[ArmName, ArmName] | None, Field(strict=False)] = None
     """margin is a share of this contrast instead: [arm, baseline]."""
 
     @model_validator(mode="after")
@@ -112,6 +114,11 @@ class ContrastConfig(Group):
             raise ValueError("margin must be given with margin_of, received null; e.g. margin: 0.2")
         return self
 
+    @property
+    def arms(self) -> set[str]:
+        """Names of all arms that it needs."""
+        return {self.arm, self.baseline, *(self.margin_of or ())}
+
     def rename(self, names: Mapping[str, str]) -> Self:
         """Returns the contrast of the arms that have taken the place of these."""
         whole = None
@@ -119,6 +126,26 @@ class ContrastConfig(Group):
             whole = (names[self.margin_of[0]], names[self.margin_of[1]])
         changes = {"arm": names[self.arm], "baseline": names[self.baseline], "margin_of": whole}
         return self.model_copy(update=changes)
+
+
+def complete_arms(arms: Sequence[ArmConfig]) -> list[ArmConfig]:
+    """Returns the arms that a comparison of everything has beside the given ones.
+
+    Every mode that none of them has; sparse rewards at lambda 1; uniform with the beta that the
+    other dense modes have by default.
+    """
+    modes = {arm.reward.mode for arm in arms}
+    added = [ArmConfig.of_mode(mode) for mode in RewardMode if mode not in modes]
+    if not any(arm.is_sparse and arm.gae_lambda == 1.0 for arm in arms):
+        sparse = RewardConfig(mode=RewardMode.RLHF)
+        added.append(ArmConfig(name="rlhf-lambda1", reward=sparse, gae_lambda=1.0))
+    beta = RewardMode.ABC.default_beta
+    if not any(
+        arm.reward.mode is RewardMode.UNIFORM and arm.reward.effective_beta == beta for arm in arms
+    ):
+        uniform = RewardConfig(mode=RewardMode.UNIFORM, beta=beta)
+        added.append(ArmConfig(name=f"uniform-{beta:g}", reward=uniform))
+    return added
 
 
 def sweep_points(sweep: Mapping[str, Sequence[JsonValue]]) -> list[dict[str, JsonValue]]:

@@ -5,17 +5,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from .arms import (
+    ALL_MODES,
     ArmConfig,
     Axis,
     ContrastConfig,
+    complete_arms,
     default_contrasts,
     sweep_points,
 )
 from .base import Group
 from .errors import InputError
+from .explain import explain
 from .load import validate
 from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
@@ -112,7 +115,7 @@ class CompareConfig(Group):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be different, received {self.seeds}")
         for contrast in self.contrasts or []:
-            unknown = {contrast.arm, contrast.baseline} - set(names)
+            unknown = contrast.arms - set(names)
             if unknown:
                 raise ValueError(
                     f"contrasts must name arms ({', '.join(names)}), received {min(unknown)!r}"
@@ -174,12 +177,17 @@ class CompareConfig(Group):
         for arm in self.swept_arms:
             try:
                 arm.apply(self.ppo).require_undiscounted()
+            except ValidationError as error:
+                raise ValueError(f"arm {arm.name}: {explain(PpoSettings, error)[0]}") from None
             except ValueError as error:
                 raise ValueError(f"arm {arm.name}: {error}") from None
         return self
 
     def select_arms(self, names: Sequence[str]) -> Self:
         """Returns the comparison of some arms: by name, or the default arm of a reward mode.
+
+        `all` alone: the arms that are there, every other mode, rlhf at lambda 1, and uniform with
+        the beta of the other dense modes.
 
         Declared contrasts of arms that are left out are left out too; if none is left, the default
         ones are declared.
@@ -189,6 +197,9 @@ class CompareConfig(Group):
         """
         known = {arm.name: arm for arm in self.arms}
         modes = {mode.value: ArmConfig.of_mode(mode) for mode in RewardMode}
+        if list(names) == [ALL_MODES]:
+            names = [*known, *(arm.name for arm in complete_arms(self.arms))]
+            modes |= {arm.name: arm for arm in complete_arms(self.arms)}
         unknown = [name for name in names if name not in {**known, **modes}]
         if unknown:
             raise InputError(
@@ -197,7 +208,7 @@ class CompareConfig(Group):
             )
         contrasts = self.contrasts
         if contrasts is not None:
-            kept = [one for one in contrasts if {one.arm, one.baseline} <= set(names)]
+            kept = [one for one in contrasts if one.arms <= set(names)]
             contrasts = kept or None
         arms = [{**modes, **known}[name] for name in dict.fromkeys(names)]
         return validate(type(self), {**self.__dict__, "arms": arms, "contrasts": contrasts})

@@ -111,10 +111,11 @@ def test_selected_arms_are_checked_like_given_ones():
         config.select_arms(["uniform"])
 
 
-def test_without_declared_contrasts_every_arm_is_held_against_the_first_sparse_one():
+def test_without_declared_contrasts_dense_arms_are_held_against_sparse_ones():
     assert compare(ARMS).declared_contrasts == [
         ContrastConfig(arm="dense", baseline="sparse"),
         ContrastConfig(arm="sparse-1", baseline="sparse"),
+        ContrastConfig(arm="dense", baseline="sparse-1"),
     ]
     assert compare(ARMS).select_arms(["dense"]).declared_contrasts == []
 
