@@ -50,7 +50,8 @@ def compare(  # noqa: PLR0913 - one parameter per flag
         typer.Option(
             "--modes",
             metavar="abc,rlhf,...",
-            help="Arms to run: names of the recipe's arms, or reward modes.",
+            help="Arms to run: names of the recipe's arms, or reward modes; all: every mode, and "
+            "rlhf at lambda 1.",
         ),
     ] = None,
     seeds: Annotated[

@@ -7,7 +7,6 @@ on from its last checkpoint.
 
 import csv
 import io
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from abcrl.config import (
     shared_stages,
     to_yaml,
 )
-from abcrl.grid import GridProgress, Task, run_tasks
+from abcrl.grid import GridProgress, Task, default_jobs, run_tasks
 from abcrl.reporter import Reporter, SilentReporter
 from abcrl.storage import (
     discard_checkpoints,
@@ -150,22 +149,12 @@ def _run_cells(
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
-    jobs = config.jobs or _default_jobs(config.machine.device)
+    jobs = config.jobs or default_jobs(config.machine.device)
     results = run_tasks(tasks, jobs=jobs, preload=_PRELOAD, watch=watch)
     reasons = {one.key: one.failure for one in results if one.failure is not None}
     for key, reason in reasons.items():
         reporter.message(f"{key} failed: {reason}")
     return reasons
-
-
-def _default_jobs(device: str) -> int:
-    """One cell on a GPU, else one per core; in a container that is fewer than the machine has."""
-    on_gpu = Path("/dev/nvidiactl").exists() if device == "auto" else device != "cpu"
-    if on_gpu:
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _prepare(name: str, folder: Path, reporter: Reporter) -> None:

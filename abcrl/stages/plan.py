@@ -1,10 +1,14 @@
 """Whether a comparison can be run where it is to be run, and what a call would do."""
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 
+from abcrl.analysis.statistics import min_pairs_for_verdict
 from abcrl.config import (
+    Cell,
     CompareConfig,
     InputError,
     PpoSettings,
@@ -27,7 +31,8 @@ from abcrl.data import (
     load_prompts,
     require_two_heldout,
 )
-from abcrl.storage import read_config, read_fingerprints, read_status
+from abcrl.grid import default_jobs
+from abcrl.storage import read_config, read_fingerprints, read_seconds, read_status
 
 # What a comparison writes beside its runs and after its config.yaml.
 _WRITTEN = ("logs", "results.csv", "summary.json", "learning-curves.png", "learning-curves.svg")
@@ -134,18 +139,48 @@ def _require_same_texts(runs: Sequence[StageRun], key: str, texts: str) -> None:
 def describe_plan(config: CompareConfig) -> list[str]:
     """Returns what a call with this configuration would do, a line each."""
     cells = plan_cells(config)
-    finished = sum(read_status(cell.folder) == "finished" for cell in cells)
+    finished = [cell for cell in cells if read_status(cell.folder) == "finished"]
     lines = [
         f"{_folder(run).name}: {read_status(_folder(run)) or 'to be trained'}"
         for run in shared_stages(config)
         if run is not None
     ]
+    arms = len(config.swept_arms)
     lines.append(
-        f"{len(cells)} cells ({len(config.swept_arms)} arms x {len(config.seeds)} seeds) of "
-        f"{config.ppo.steps} PPO steps, {finished} of them finished"
+        f"{len(cells)} cells ({arms} arms x {len(config.seeds)} seeds) of "
+        f"{config.ppo.steps} PPO steps, {len(finished)} of them finished"
     )
+    lines += _estimate(config, cells, finished)
     contrasts = [f"{one.arm} - {one.baseline}" for one in config.declared_contrasts]
-    return [*lines, f"declared contrasts: {', '.join(contrasts) or 'none'}"]
+    lines.append(f"declared contrasts: {', '.join(contrasts) or 'none'}")
+    return [*lines, *_verdict_within_reach(len(config.seeds), len(contrasts))]
+
+
+def _estimate(config: CompareConfig, cells: Sequence[Cell], finished: Sequence[Cell]) -> list[str]:
+    """Says how long the cells that are left will take, by the time that finished ones took."""
+    waiting = len(cells) - len(finished)
+    known = [seconds for cell in finished if (seconds := read_seconds(cell.folder)) is not None]
+    if not (waiting and known):
+        return []
+    jobs = min(waiting, config.jobs or default_jobs(config.machine.device))
+    minutes = math.ceil(waiting / jobs) * fmean(known) / 60
+    return [
+        f"about {minutes:.0f} minutes for the other {waiting}, {jobs} at a time: finished ones "
+        f"took {fmean(known):.0f} seconds on average"
+    ]
+
+
+def _verdict_within_reach(seeds: int, contrasts: int) -> list[str]:
+    """Says whether so many seeds can give a verdict at all; see `can_reach_verdict`."""
+    if not contrasts:
+        return []
+    needed = min_pairs_for_verdict(contrasts)
+    count = f"{contrasts} contrast{'s' if contrasts > 1 else ''}"
+    if seeds >= needed:
+        return [f"{seeds} seeds can give a verdict on {count} (it takes {needed})"]
+    return [
+        f"{seeds} seeds cannot give a verdict on {count}: it takes {needed}, or fewer contrasts"
+    ]
 
 
 def require_own_folders(config: CompareConfig) -> None:

@@ -223,8 +223,11 @@ class Training:
         self._reached = self._position(checkpoint.step, checkpoint.state["row"])
 
     def _evaluate(self, step: int) -> Metrics:
-        """Returns the held-out metrics and writes the samples."""
+        """Returns the held-out metrics and writes the samples, and the time they took."""
+        started = time.perf_counter()
         metrics, samples = self._evaluator.evaluate(self._actors)
+        took = {"step": step, "evaluation_seconds": time.perf_counter() - started}
+        self._folder.append("timings", [took])
         self._folder.append("samples", [{"step": step, **sample} for sample in samples])
         return metrics
 

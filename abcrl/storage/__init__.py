@@ -25,6 +25,7 @@ from .reading import (
     read_reason,
     read_recorded_status,
     read_rows,
+    read_seconds,
     read_status,
 )
 from .run_folder import STREAMS, RunFolder, hold_run, write_json
@@ -50,6 +51,7 @@ __all__ = [
     "read_reason",
     "read_recorded_status",
     "read_rows",
+    "read_seconds",
     "read_status",
     "unwritable",
     "write_atomically",

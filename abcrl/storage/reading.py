@@ -1,6 +1,7 @@
 """What a run folder says to those who do not write it, also while the run is under way."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def read_last_row(path: Path, stream: str) -> dict[str, Any] | None:
     except OSError:
         return None
     return json.loads(lines[-2]) if len(lines) > 1 else None
+
+
+def read_seconds(path: Path) -> float | None:
+    """Returns the time that a run's steps and evaluations took; None where none is on record."""
+    seconds = [
+        value
+        for row in read_rows(path, "timings")
+        for name, value in row.items()
+        if name.endswith("_seconds")
+    ]
+    return math.fsum(seconds) if seconds else None
 
 
 def _is_locked(path: Path) -> bool:
