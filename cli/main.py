@@ -2,7 +2,7 @@
 
 import typer
 
-from . import compare, credit, eval, inspect, ppo, sft, train_rm
+from . import compare, credit, eval, inspect, ppo, report, sft, train_rm
 from .options import VersionOption
 
 app = typer.Typer(
@@ -36,3 +36,4 @@ app.command("eval", short_help="Compare a policy with its SFT model, or with ano
 app.command("inspect", short_help="Show what a dataset holds, and what is wrong with it.")(
     inspect.inspect
 )
+app.command("report", short_help="Write a comparison or a run as one HTML page.")(report.report)

@@ -46,7 +46,11 @@ def test_the_typing_marker_and_the_recipe_are_package_data():
 
 
 def test_no_other_data_file_is_left_out_of_the_wheel():
-    packaged = {ROOT / "abcrl/py.typed", *ROOT.glob("abcrl/config/*.yaml")}
+    packaged = {
+        ROOT / "abcrl/py.typed",
+        *ROOT.glob("abcrl/config/*.yaml"),
+        *ROOT.glob("abcrl/tools/report/template/*"),
+    }
     others = {
         path
         for folder in ("abcrl", "cli")

@@ -1,37 +1,32 @@
 """The learning curves of a comparison, as PNG and SVG."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .curves import GOLD_SCORE, KL, SCORE, ArmInfo, CellCurve, mean_at_start
-from .look import LOOK, Floats, Style, draw_mean, legend_line, save_figure, style_of
-
-_PANEL_WIDTH, _PANEL_HEIGHT = 3.7, 3.4  # inches
-_SFT_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 1.3, "linestyle": (0, (4, 3))}
+from .look import BASELINE, Floats, Style, draw_mean, draw_seeds, legend_line, style_of
+from .pictures import Panel, Picture, save_picture
 
 
 @dataclass(frozen=True)
 class _Panel:
+    name: str
     metric: str
     title: str
     unit: str
 
 
 _PANELS = (
-    _Panel(SCORE, "Held-out score", "reward model's score"),
-    _Panel(GOLD_SCORE, "Gold score", "true score of the text"),
-    _Panel(KL, "KL to the SFT model", "nats per response"),
+    _Panel("score", SCORE, "Held-out score", "reward model's score"),
+    _Panel("gold-score", GOLD_SCORE, "Gold score", "true score of the text"),
+    _Panel("kl", KL, "KL to the SFT model", "nats per response"),
 )
 
 
@@ -57,42 +52,71 @@ def plot_learning_curves(
     Raises:
         ValueError: No cell was evaluated, so there is nothing to draw.
     """
-    shown = [arm for arm in arms if any(curve.arm == arm.name for curve in curves)]
-    panels = [panel for panel in _PANELS if any(panel.metric in one.metrics for one in curves)]
+    return save_picture(learning_curves(arms, curves), stem, title=title)
+
+
+def learning_curves(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> Picture:
+    """Returns what `plot_learning_curves` draws.
+
+    Raises:
+        ValueError: No cell was evaluated.
+    """
+    shown = arms_with(curves, arms)
+    panels = tuple(
+        Panel(one.name, one.title, partial(_draw_panel, one, shown, curves))
+        for one in _PANELS
+        if any(one.metric in curve.metrics for curve in curves)
+    )
     if not shown or not panels:
         raise ValueError("a figure needs at least one finished cell of the given arms")
-    with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(_PANEL_WIDTH * max(2, len(panels)), _PANEL_HEIGHT))
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axis, panel in zip(axes, panels, strict=True):
-            _draw_panel(axis, panel, shown, curves)
-        _lay_out(figure, title, shown, curves)
-        return save_figure(figure, stem)
+    entries = legend_entries(shown, curves)
+    return Picture(
+        name="learning-curves",
+        title="Learning curves",
+        caption=_caption([arm for _, arm in shown], curves),
+        panels=panels,
+        entries=entries,
+        beyond_arms="Dashed: SFT model." if len(entries) > len(shown) else "",
+    )
+
+
+def arms_with(curves: Sequence[CellCurve], arms: Sequence[ArmInfo]) -> list[tuple[Style, ArmInfo]]:
+    """Returns the arms that have curves, each with the look of its place among all arms."""
+    having = {curve.arm for curve in curves}
+    return [(style_of(n), arm) for n, arm in enumerate(arms) if arm.name in having]
+
+
+def legend_entries(
+    arms: Sequence[tuple[Style, ArmInfo]], curves: Sequence[CellCurve]
+) -> tuple[Line2D, ...]:
+    """Returns the legend: the arms, and the SFT model where it was evaluated."""
+    entries = [legend_line(style, label_arm(arm)) for style, arm in arms]
+    if any(0 in curve.steps for curve in curves):
+        entries.append(Line2D([], [], label="SFT model (step 0)", **BASELINE))
+    return tuple(entries)
 
 
 def _draw_panel(
-    axis: Axes, panel: _Panel, arms: Sequence[ArmInfo], curves: Sequence[CellCurve]
+    panel: _Panel,
+    arms: Sequence[tuple[Style, ArmInfo]],
+    curves: Sequence[CellCurve],
+    axis: Axes,
 ) -> None:
-    for position, arm in enumerate(arms):
-        own = [one for one in curves if one.arm == arm.name and panel.metric in one.metrics]
+    having = [one for one in curves if panel.metric in one.metrics]
+    points = sum(len(one.steps) for one in having)
+    for style, arm in arms:
+        own = [one for one in having if one.arm == arm.name]
         if own:
-            _draw_arm(axis, style_of(position), own, panel.metric)
+            steps, table = _tabulate(own, panel.metric)
+            draw_seeds(axis, style, [(steps, row) for row in table], points=points)
+            draw_mean(axis, style, steps, table)
     baseline = mean_at_start(curves, panel.metric)
     if baseline is not None and panel.metric != KL:
-        axis.axhline(baseline, zorder=1, **_SFT_LINE)
-    axis.set_title(panel.title, loc="left", fontweight="bold")
+        axis.axhline(baseline, zorder=1, **BASELINE)
     axis.set_xlabel("PPO step")
     axis.set_ylabel(panel.unit)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.margins(x=0.02)
-
-
-def _draw_arm(axis: Axes, style: Style, curves: Sequence[CellCurve], metric: str) -> None:
-    steps, table = _tabulate(curves, metric)
-    for row in table:
-        axis.plot(steps, row, color=style.color, linewidth=0.6, alpha=0.28, zorder=2)
-    draw_mean(axis, style, steps, table)
 
 
 def _tabulate(curves: Sequence[CellCurve], metric: str) -> tuple[list[int], Floats]:
@@ -118,33 +142,3 @@ def _caption(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> str:
     if high == 1:
         return "One seed: no bands."
     return f"Mean over {seeds} (thin lines: each seed); bands: ± 1 standard error of the mean."
-
-
-def _lay_out(
-    figure: Figure, title: str, arms: Sequence[ArmInfo], curves: Sequence[CellCurve]
-) -> None:
-    """Title above, legend and caption below the panels, in inches added for them."""
-    handles = [legend_line(style_of(position), label_arm(arm)) for position, arm in enumerate(arms)]
-    if any(0 in curve.steps for curve in curves):
-        handles.append(Line2D([], [], label="SFT model (step 0)", **_SFT_LINE))
-    width, panel_height = figure.get_size_inches()
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    entry = 0.9 + 0.086 * longest  # about the inches that the longest entry takes
-    columns = max(1, int(width // entry))
-    below = 0.4 + 0.24 * math.ceil(len(handles) / columns)
-    above = 0.35 if title else 0.0
-    height = panel_height + below + above
-    figure.set_size_inches(width, height)
-    caption = _caption(arms, curves)
-    figure.text(0.01, 1 - 0.08 / height, title, ha="left", va="top", fontsize=13)
-    figure.text(0.5, 0.08 / height, caption, ha="center", va="bottom", fontsize=10, color="#444444")
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.22 / height),
-        ncols=columns,
-        fontsize=LOOK["font.size"] * min(1.0, 0.97 * width / entry),
-        handlelength=3.2,
-        columnspacing=1.6,
-    )
-    figure.tight_layout(rect=(0, below / height, 1, 1 - above / height), w_pad=1.5)

@@ -6,6 +6,7 @@ the same SVG byte for byte.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,13 @@ LOOK: dict[Any, Any] = {
     "svg.fonttype": "path",
 }
 """Settings of matplotlib, for `matplotlib.rc_context`."""
+BASELINE: dict[Any, Any] = {"color": "#555555", "linewidth": 1.3, "linestyle": (0, (4, 3))}
+"""The line of what needs no training, for `axis.axhline` and `Line2D`."""
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+_MOST_POINTS = 12_000  # about 400 kB of SVG
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,6 +59,21 @@ class Style:
         stride = max(1, math.ceil(points / 5))
         return list(range(self.position % stride, points, stride))
 
+    def line(self, axis: Axes, points: int) -> dict[str, Any]:
+        """Returns how the arm's mean is drawn, for `axis.plot`: over a line of so many points."""
+        return {
+            "color": self.color,
+            "linestyle": self.dashes,
+            "linewidth": 2.0,
+            "marker": self.marker,
+            "markersize": 5.5,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.6,
+            "markevery": self.mark_points(points),
+            "zorder": 4 + 1 / (1 + self.position),  # the first arm on top
+            "gid": group_id(axis, self),
+        }
+
 
 def style_of(position: int) -> Style:
     """Returns the look of the arm at a place."""
@@ -63,6 +83,15 @@ def style_of(position: int) -> Style:
         _DASHES[position % len(_DASHES)],
         _MARKERS[position % len(_MARKERS)],
     )
+
+
+def group_id(axis: Axes, style: Style) -> str:
+    """Returns the id that the next artist of an arm gets in the SVG, once in each figure.
+
+    By what stands before the first dot a page finds all that belongs to the arm.
+    """
+    panel = axis.figure.axes.index(axis)
+    return f"arm-{style.position}.{panel}.{len(axis.lines) + len(axis.collections)}"
 
 
 def draw_mean(axis: Axes, style: Style, steps: npt.ArrayLike, table: Floats) -> None:
@@ -82,21 +111,41 @@ def draw_mean(axis: Axes, style: Style, steps: npt.ArrayLike, table: Floats) -> 
         squares = np.where(known, table - mean, 0) ** 2
         error = np.sqrt(squares.sum(axis=0) / np.maximum(count - 1, 1) / np.maximum(count, 1))
         axis.fill_between(
-            steps, mean - error, mean + error, color=style.color, alpha=0.22, linewidth=0, zorder=3
+            steps,
+            mean - error,
+            mean + error,
+            color=style.color,
+            alpha=0.22,
+            linewidth=0,
+            zorder=3,
+            gid=group_id(axis, style),
         )
-    axis.plot(
-        steps,
-        mean,
-        color=style.color,
-        linestyle=style.dashes,
-        linewidth=2.0,
-        marker=style.marker,
-        markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        markevery=style.mark_points(table.shape[1]),
-        zorder=4 + 1 / (1 + style.position),  # the first arm on top
-    )
+    axis.plot(steps, mean, **style.line(axis, table.shape[1]))
+
+
+def draw_seeds(
+    axis: Axes, style: Style, lines: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], *, points: int
+) -> None:
+    """Draws a thin line for each seed.
+
+    Args:
+        axis: Where to.
+        style: The arm's look.
+        lines: x and y of each.
+        points: In all thin lines of the figure. Of very many an SVG holds a picture in place of the
+            lines, or it would weigh more than a page can bear.
+    """
+    for x, y in lines:
+        axis.plot(
+            x,
+            y,
+            color=style.color,
+            linewidth=0.6,
+            alpha=0.28,
+            zorder=2,
+            rasterized=points > _MOST_POINTS,
+            gid=group_id(axis, style),
+        )
 
 
 def legend_line(style: Style, label: str) -> Line2D:

@@ -10,7 +10,7 @@ from .data import DataConfig
 from .errors import InputError, RunFailedError
 from .eval import EvalConfig
 from .inspect import InspectConfig
-from .load import differing_keys, load_config, read_yaml, to_yaml, validate
+from .load import differing_keys, flatten, load_config, read_yaml, to_yaml, validate
 from .networks import AdaptationConfig, LoraConfig, NetworksConfig
 from .ppo import AlgorithmConfig, EvaluationConfig, OptimizerConfig, PpoConfig, PpoSettings
 from .reward import KlConfig, RewardConfig, RewardMode, ScoreConfig
@@ -62,6 +62,7 @@ __all__ = [
     "TruncationConfig",
     "differing_keys",
     "differing_settings",
+    "flatten",
     "load_config",
     "parse_seeds",
     "plan_cells",

@@ -115,17 +115,18 @@ def _untangle(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
 
 def differing_keys(first: str, second: str) -> list[str]:
     """Returns `section.key: old -> new` for every key in which two YAML texts differ."""
-    old, new = (_flatten(_parse_mapping(text, "configuration")) for text in (first, second))
+    old, new = (flatten(_parse_mapping(text, "configuration")) for text in (first, second))
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys]
 
 
-def _flatten(values: object, prefix: str = "") -> dict[str, object]:
+def flatten(values: object, prefix: str = "") -> dict[str, object]:
+    """Returns a mapping in which `a: {b: 1}` has become `a.b: 1`; the inverse of `unfold`."""
     if not isinstance(values, dict):
         return {prefix: values}
     flat: dict[str, object] = {}
     for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 

@@ -7,7 +7,8 @@ import pytest
 import abcrl as package
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
-COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect"]
+COMMANDS = ["sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect", "report"]
+CONFIGURED = [command for command in COMMANDS if command != "report"]
 FLAGS = {
     "sft": ["--model", "--dataset", "--output", "--epochs", "--seed"],
     "train-rm": ["--model", "--dataset", "--objective", "--output", "--epochs", "--seed"],
@@ -28,6 +29,7 @@ FLAGS = {
     "credit": ["--reward-model", "--policy", "--dataset", "--modes", "--texts", "--output"],
     "eval": ["--against", "--reward-model", "--reference", "--prompts", "--samples", "--output"],
     "inspect": ["--split", "--subset", "--validation", "--tokenizer", "--examples"],
+    "report": ["--output"],
 }
 
 # Runs everything that only reads in one process, then looks at what that imported.
@@ -41,7 +43,7 @@ calls = [["--help"], ["--version"], ["sft", "--output", "x", "--dry-run"], ["com
          ["credit", "--reward-model", "a/b", "--dry-run"], ["ppo", "--beta", "1.5"],
          ["eval", "a/b", "--reward-model", "a/b", "--dry-run"],
          ["sft", "--config", "absent.yaml"], ["inspect", "--set", "data.limit=20"]]
-commands = ("sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect")
+commands = ("sft", "train-rm", "ppo", "compare", "credit", "eval", "inspect", "report")
 calls += [[command, "--help"] for command in commands]
 for call in calls:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
@@ -54,7 +56,8 @@ for call in calls:
 def test_help_names_every_flag_with_its_meaning(abcrl, command):
     answer = abcrl(command, "--help")
     assert answer.code == 0
-    for flag in [*FLAGS[command], "--config", "--set", "--dry-run", "--debug"]:
+    configured = ["--config", "--set", "--dry-run"] if command in CONFIGURED else []
+    for flag in [*FLAGS[command], *configured, "--debug"]:
         [line] = [line for line in answer.output.splitlines() if line.split()[:1] == [flag]]
         assert len(line.split()) > 2, flag
     assert "[/" not in answer.output  # no markup shows
@@ -84,7 +87,7 @@ def test_looking_imports_nothing_heavy():
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
     )
     lines = answer.stdout.splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 17
     assert [line for line in lines if not line.endswith(" []")] == []
 
 

@@ -1,0 +1,5 @@
+"""The report of a comparison or a PPO run: one HTML page that needs nothing else."""
+
+from .writing import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,109 @@
+"""What differs between the arms of a comparison, and what its runs ran on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abcrl.config import Cell, flatten, read_yaml
+from abcrl.storage import read_environment, read_last_row, read_status
+
+_OF_THE_RUN = ("run.output", "run.seed")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of the configuration that is not the same in all arms."""
+
+    key: str
+    values: tuple[str, ...]
+    """One for each arm, in their order."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something about the machine or the data, as environment.json has it."""
+
+    name: str
+    values: tuple[tuple[str, int], ...]
+    """Each value with the number of runs that have it; one where all agree."""
+    equal_in_pairs: bool
+    """Whether it is the same in all runs that share a seed, and are compared with each other."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the runs do not agree."""
+        return len(self.values) > 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the runs stand on: the SFT model or the reward model."""
+
+    name: str
+    model: str
+    """Folder, or Hub id."""
+    status: str | None
+    """Of the run that trained it; None for a model that existed before."""
+    metrics: Mapping[str, object]
+    """The last row of its metrics."""
+
+    @classmethod
+    def read(cls, name: str, model: str) -> "Stage":
+        """Returns a stage by its model; one that lies in a run folder's final/ has that run."""
+        run = Path(model).parent
+        status = read_status(run) if Path(model).name == "final" else None
+        row = read_last_row(run, "metrics") if status else None
+        return cls(name, model, status, row or {})
+
+
+def differing_between_arms(cells: Sequence[Cell]) -> tuple[Setting, ...]:
+    """Returns the settings in which arms differ, as their run folders record them.
+
+    Args:
+        cells: One for each arm, in their order. Of a cell that has not begun, what was planned.
+    """
+    settings = [_settings_of(cell) for cell in cells]
+    keys = dict.fromkeys(key for one in settings for key in one if key not in _OF_THE_RUN)
+    rows = {key: tuple(_say(one.get(key)) for one in settings) for key in keys}
+    return tuple(Setting(key, values) for key, values in rows.items() if len(set(values)) > 1)
+
+
+def _settings_of(cell: Cell) -> dict[str, object]:
+    file = cell.folder / "config.yaml"
+    return flatten(read_yaml(file) if file.is_file() else cell.run.model_dump(mode="json"))
+
+
+def all_settings(file: Path) -> tuple[Setting, ...]:
+    """Returns every setting in a run's config.yaml."""
+    return tuple(Setting(key, (_say(value),)) for key, value in flatten(read_yaml(file)).items())
+
+
+def read_facts(runs: Sequence[tuple[int, Path]]) -> tuple[Fact, ...]:
+    """Returns what the environments of runs say; a run without one says nothing.
+
+    Args:
+        runs: Seed and folder of each.
+    """
+    read = [(seed, read_environment(folder)) for seed, folder in runs]
+    environments = [(seed, flatten(one)) for seed, one in read if one]
+    names = dict.fromkeys(name for _, one in environments for name in one)
+    return tuple(
+        _as_fact(name, [(seed, _say(one.get(name))) for seed, one in environments])
+        for name in names
+    )
+
+
+def _as_fact(name: str, values: Sequence[tuple[int, str]]) -> Fact:
+    seeds = {seed for seed, _ in values}
+    counts = Counter(value for _, value in values).most_common()
+    return Fact(name, tuple(counts), equal_in_pairs=len(set(values)) == len(seeds))
+
+
+def _say(value: Any) -> str:  # noqa: ANN401 - whatever YAML or JSON holds
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
