@@ -13,7 +13,7 @@ from .options import (
     TextColumnOption,
     ValidationOption,
 )
-from .outcome import exit_codes
+from .outcome import FAILED, exit_codes
 from .resolve import resolve
 
 
@@ -59,6 +59,9 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
 
     Trains nothing and changes nothing. Rows that cannot be read are counted here; the other
     commands refuse them, unless data.rows.bad says drop.
+
+    The exit code is 1 where nothing can be done with the source as it is configured: no format is
+    found, no row can be read and written in data.template, or the rows cannot be divided; else 0.
     """
     with exit_codes(debug=debug):
         from abcrl.config import InspectConfig
@@ -82,4 +85,7 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
 
         from .inspect_table import print_inspection
 
-        print_inspection(inspect_source(resolved))
+        report = inspect_source(resolved)
+        print_inspection(report)
+        if not report.usable:
+            raise typer.Exit(FAILED)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from abcrl.tools.rendered import Piece
 
 _SHOWN_CHARACTERS = 800
+_LEAST_ROOM = 20
+"""Characters of a line that are always for its text, however narrow a terminal is."""
 
 
 def print_inspection(report: "Inspection") -> None:
@@ -28,31 +30,58 @@ def print_inspection(report: "Inspection") -> None:
         console.print(_uses(report))
     if report.lengths:
         console.print(_lengths(report))
+    _print_limits(console, report)
     _print_examples(console, report)
     _print_troubles(console, report)
 
 
-def _line(console: Console, text: str) -> None:
-    # Square brackets are words here. Words wrap on a terminal; elsewhere a line stays a line.
-    console.print(printable(text), markup=False, soft_wrap=not console.is_terminal)
+def _line(console: Console, head: str, text: str = "", *, indent: int | None = None) -> None:
+    """Prints a line, whose text wraps on a terminal; elsewhere a line stays a line.
+
+    Args:
+        console: Where to.
+        head: What it begins with.
+        text: What follows.
+        indent: Column in which the text goes on; None: the one in which it begins.
+    """
+    head, text = printable(head), printable(text)
+    indent = len(head) if indent is None else indent
+    lines = [text]
+    if console.is_terminal:
+        room = max(_LEAST_ROOM, console.width - indent)
+        lines = [line.plain for line in Text(text).wrap(console, room)] or lines
+    for number, line in enumerate(lines):
+        # Square brackets are words here, and so is the name of an emoji between colons.
+        whole = f"{' ' * indent if number else head}{line}"
+        console.print(whole, markup=False, emoji=False, soft_wrap=True)
 
 
 def _print_overview(console: Console, report: "Inspection") -> None:
-    lines = [f"source    {report.source}", f"rows      {report.rows:,}"]
-    lines.append(f"format    {report.format or 'none that is known'}")
+    _line(console, "source    ", report.source)
+    _line(console, "rows      ", f"{report.rows:,}")
+    _line(console, "format    ", report.format or "none that is known")
     if report.train is not None:
         share = "" if report.heldout_source is None else f" ({report.heldout_source})"
-        lines.append(
-            f"division  {report.train:,} to train on, {report.heldout:,} held out{share}; "
-            f"{report.used:,} of the rows can be used"
+        _line(
+            console,
+            "division  ",
+            f"{report.train:,} to train on, {report.heldout:,} held out{share}; {_used(report)}",
         )
     if report.labels:
         shown = ", ".join(f"{label}: {count:,}" for label, count in report.labels.items())
-        lines.append(f"labels    {shown}")
+        _line(console, "labels    ", shown)
     if report.chosen_longer is not None:
-        lines.append(f"pairs     chosen has more characters in {report.chosen_longer:.1%}")
-    for line in lines:
-        _line(console, line)
+        _line(console, "pairs     ", f"chosen has more characters in {report.chosen_longer:.1%}")
+
+
+def _used(report: "Inspection") -> str:
+    if not report.refused:
+        return f"{report.used:,} of the rows can be used"
+    refused = "all" if report.refused == report.used else f"{report.refused:,}"
+    return (
+        f"{report.used:,} of the rows can be read, {refused} of them refused as data.template "
+        f"stands, see Problems"
+    )
 
 
 def _columns(report: "Inspection") -> Table:
@@ -76,6 +105,21 @@ def _lengths(report: "Inspection") -> Table:
         sizes = (one.low, one.median, one.p90, one.p99, one.high)
         _add(table, one.part, one.unit, *(f"{size:,}" for size in sizes))
     return table
+
+
+def _print_limits(console: Console, report: "Inspection") -> None:
+    if not report.limits:
+        return
+    _line(console, "Token limits")
+    for limit in report.limits:
+        if limit.over:
+            said = f"{limit.over:,} of {limit.total:,} {limit.counted} have more, {limit.effect}"
+        else:
+            said = f"all of {limit.total:,} {limit.counted} fit"
+        if limit.enough > limit.value:
+            said += f"; {limit.enough:,} would be enough for {limit.kept:,}"
+        _line(console, "  ", f"{limit.key}, by default {limit.value:,}: {said}", indent=4)
+    _line(console, "")
 
 
 def _table(title: str, names: "Sequence[str]", right: "Sequence[str]" = ("empty",)) -> Table:
@@ -102,7 +146,7 @@ def _print_examples(console: Console, report: "Inspection") -> None:
         for name, pieces in one.parts:
             text = _shortened("".join(map(_shown, pieces)))
             for number, line in enumerate(text.split("\n")):
-                _line(console, f"  {name if number == 0 else '':<10}{line}")
+                _line(console, f"  {name if number == 0 else '':<10}", line)
     _line(console, "")
 
 
@@ -120,12 +164,15 @@ def _shortened(text: str) -> str:
 
 def _print_troubles(console: Console, report: "Inspection") -> None:
     if report.obstacle:
-        _line(console, f"Problem: {report.obstacle}")
-    if not report.troubles:
-        if not report.obstacle:
-            _line(console, "No problem was found.")
-        return
-    _line(console, "Problems")
+        _line(console, "Problem: ", report.obstacle)
+    if report.troubles:
+        _line(console, "Problems")
     for trouble in report.troubles:
         count = "1 row" if trouble.found.count == 1 else f"{trouble.found.count:,} rows"
-        _line(console, f"  {count}: {trouble.what}; {trouble.effect} ({trouble.found})")
+        said = f"{count}: {trouble.what}; {trouble.effect} ({trouble.found})"
+        _line(console, "  ", said, indent=4)
+    if report.untried:
+        untried = "The chat template was not tried on the rows; name whose it is with --tokenizer."
+        _line(console, "", untried)
+    elif not report.obstacle and not report.troubles:
+        _line(console, "No problem was found.")

@@ -85,7 +85,9 @@ def ppo(  # noqa: PLR0913 - one parameter per flag
 
         require_resume(resume=resume, allow_inexact=allow_inexact)
         saved = (
-            saved_config(output, PpoConfig, "a PPO run", needed=policy is None) if resume else None
+            saved_config(output, PpoConfig, "a PPO run", needed=config is None and policy is None)
+            if resume
+            else None
         )
         resolved = resolve(
             PpoConfig,

@@ -60,8 +60,11 @@ def sft(  # noqa: PLR0913 - one parameter per flag
         from abcrl.config import SftConfig
 
         require_resume(resume=resume, allow_inexact=allow_inexact)
+        named = (config, model, dataset)
         saved = (
-            saved_config(output, SftConfig, "an SFT run", needed=model is None) if resume else None
+            saved_config(output, SftConfig, "an SFT run", needed=named == (None, None, None))
+            if resume
+            else None
         )
         resolved = resolve(
             SftConfig,

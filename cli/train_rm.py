@@ -66,7 +66,9 @@ def train_rm(  # noqa: PLR0913 - one parameter per flag
 
         require_resume(resume=resume, allow_inexact=allow_inexact)
         saved = (
-            saved_config(output, TrainRmConfig, "a reward-model run", needed=model is None)
+            saved_config(
+                output, TrainRmConfig, "a reward-model run", needed=config is None and model is None
+            )
             if resume
             else None
         )

@@ -17,7 +17,7 @@ from typing import Any
 from abcrl.config import InputError
 from abcrl.config.data import FILE_SUFFIXES
 
-from .tables import LONG, Blank, Problem, Row, Table
+from .tables import LONG, Blank, Problem, Row, Table, short
 
 _BOM = b"\xef\xbb\xbf"
 _FLAGS = {"data.source": "--dataset", "data.validation": "--validation"}
@@ -110,6 +110,8 @@ def _json_row(line: str) -> Row:
     reason = ""
     try:
         row = _JSON.decode(line)
+    except _NameTwiceError as twice:
+        return Problem("must name each field once", f"{twice} twice", "mend or remove the line")
     except (ValueError, RecursionError) as error:  # ValueError: also of a number too long
         reason = f" ({getattr(error, 'msg', str(error).splitlines()[0])})"
     else:
@@ -122,10 +124,15 @@ def _json_row(line: str) -> Row:
     )
 
 
+class _NameTwiceError(ValueError):
+    """An object of JSON holds two values of one name."""
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name twice in one object")
+        names = [name for name, _ in pairs]
+        raise _NameTwiceError(short(next(name for name in names if names.count(name) > 1)))
     return values
 
 

@@ -137,6 +137,8 @@ def find_layout(table: Table, config: DataConfig, use: Use) -> Layout:
             f"data.format: must be {' or '.join(use.formats)} for {use.purpose}, received "
             f"{format_}; name another, or give other data with --dataset"
         )
+    if use.labelled and names.label not in columns and "pairs" in formats_of(columns, names):
+        raise _only_pairs(table, names)
     needed = (*_NEEDED[format_], *(("label",) if use.labelled else ()))
     _require(table, needed, names)
     read = (*_READ[format_], *(("label",) if use.labelled else ()))
@@ -177,11 +179,21 @@ def _told(table: Table, names: ColumnsConfig, use: Use) -> str:
     ]
     if found:
         return found[0]
+    if use.labelled and "pairs" in formats_of(table.columns or (), names):
+        raise _only_pairs(table, names)
     example = _NEEDED[use.formats[-1]][0]
     raise InputError(
         f"data.columns: {table.name} must have the columns of {use.purpose} "
         f"({needed_columns(names, use)}), received {listed(table.columns or ())}; say which "
         f"is which, e.g. with --set data.columns.{example}=NAME"
+    )
+
+
+def _only_pairs(table: Table, names: ColumnsConfig) -> InputError:
+    return InputError(
+        f"data.columns.label: must name a column of {table.name} for a classifier, received "
+        f"{names.label!r}, but its rows are pairs ({names.chosen}, {names.rejected}); learn from "
+        f"them with --objective bradley-terry, or name the labels with --label-column"
     )
 
 

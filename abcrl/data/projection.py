@@ -12,7 +12,7 @@ from .tables import Table
 
 R = TypeVar("R", Example, Pair)
 
-REPEATED = "copies of an earlier text"
+REPEATED = "the same prompt and chosen response as an earlier pair"
 """Why a pair is left out whose chosen response to the same prompt is learnt already."""
 
 HELD_OUT_TEXT = "texts that are held out too"

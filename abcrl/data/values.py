@@ -11,6 +11,7 @@ ANSWER_MARKER = "\n\nAssistant:"
 """What comes before the answer in a transcript."""
 
 OUT_OF_ORDER = "role markers out of order"
+UNANSWERED = "a transcript without an answer"
 EMPTY_TURN = "a turn in which nothing is said"
 DIFFERENT_PROMPTS = "the two sides answer different prompts"
 
@@ -93,7 +94,7 @@ def split_conversation(value: object, column: str) -> tuple[PromptText, str]:
     Raises:
         BadRowError: It is neither, or does not end with a turn of the assistant.
         UnusedRow: It is a transcript whose speakers do not alternate, or say nothing, or the last
-            is the human.
+            is the human, or the only one.
     """
     if isinstance(value, list):
         turns = read_turns(value, column)
@@ -106,7 +107,9 @@ def split_conversation(value: object, column: str) -> tuple[PromptText, str]:
             short(text),
         )
     before, marker, words = text.rpartition(ANSWER_MARKER)
-    if not marker or is_marked(words):
+    if not marker:
+        raise UnusedRow(UNANSWERED)
+    if is_marked(words):
         raise UnusedRow(OUT_OF_ORDER)
     return _transcript_prompt(before + marker), words
 

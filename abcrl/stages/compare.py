@@ -43,6 +43,8 @@ from .plan import is_finished, require_inputs, require_own_folders
 
 # The stages, and torch with them, are imported by the workers only: once, by their fork server.
 _PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
+# Marks what a stage says in a worker's log, where whatever libraries print is too.
+_SAID = "abcrl: "
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,24 @@ class _LogReporter(SilentReporter):
     """A worker's progress is in its files; its messages go to its log, which is its stdout."""
 
     def message(self, text: str) -> None:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{_SAID}{text}\n")
+
+
+class _Log:
+    """What a worker says from now on, found among whatever else is printed to its log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin = path.stat().st_size if path.exists() else 0
+
+    def messages(self) -> list[str]:
+        """Returns the messages of its stage."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._begin)
+            lines = file.read().decode(errors="replace").splitlines()
+        return [line.removeprefix(_SAID) for line in lines if line.startswith(_SAID)]
 
 
 def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
@@ -119,6 +138,7 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
     _prepare(name, folder, reporter)
     reporter.start(f"training {name}", 1)
     task = Task(name, _run_stage, (run,), folder.parent / "logs" / f"{name}.txt")
+    log = _Log(folder.parent / "logs" / f"{name}.txt")
 
     def watch(progress: GridProgress) -> None:
         row = read_last_row(folder, "metrics") or {}
@@ -127,6 +147,8 @@ def _run_shared(run: SftConfig | TrainRmConfig, reporter: Reporter) -> None:
         reporter.advance(len(progress.results), known)
 
     [result] = run_tasks([task], jobs=1, preload=_PRELOAD, watch=watch)
+    for text in log.messages():
+        reporter.message(f"{name}: {text}")
     if result.refused:
         raise InputError(f"{name}: {result.failure}")
     if result.failure is not None:
@@ -143,14 +165,19 @@ def _run_cells(
         reporter.message(f"cells: all {len(cells)} were finished before")
         return {}
     logs = Path(config.output) / "logs"
-    tasks = []
+    tasks, said = [], []
     for cell in waiting:
         _prepare(cell.key, cell.folder, reporter)
         log = logs / f"{cell.arm.name}-seed-{cell.seed}.txt"
         tasks.append(Task(cell.key, _run_stage, (cell.run,), log))
+        said.append(_Log(log))
     watch = _Watch(waiting, config.ppo.steps, reporter)
     jobs = config.jobs or default_jobs(config.machine.device)
     results = run_tasks(tasks, jobs=jobs, preload=_PRELOAD, watch=watch)
+    first, *others = [log.messages() for log in said]
+    for text in first:  # what is so of data and models is so in every cell
+        if all(text in one for one in others):
+            reporter.message(f"{'each cell' if others else waiting[0].key}: {text}")
     reasons = {one.key: one.failure for one in results if one.failure is not None}
     for key, reason in reasons.items():
         reporter.message(f"{key} failed: {reason}")

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.config import PpoConfig
+from abcrl.config import InputError, PpoConfig, TrainRmConfig, load_config
 from abcrl.config.paths import require_model_folder
 from abcrl.data import PromptPool, PromptSource, read_prompts
 from abcrl.machine import device_name, prepare_machine
@@ -74,6 +75,7 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     require_batch(train, config.prompt, config.ppo.batch_size)
     actors.scorer.require_prompts(prompts_of([*corpus.train, *corpus.validation]))
     _try_evidence(config, train, actors)
+    _tell_other_template(config, reporter)
     fingerprints = {
         **corpus.fingerprints,
         "policy": fingerprint(actors.policy),
@@ -85,6 +87,27 @@ def load_inputs(config: PpoConfig, reporter: Reporter) -> Inputs:
     }
     environment = describe_environment(device=device_name(device), fingerprints=fingerprints)
     return Inputs(train, heldout, corpus.gold_score, actors, tokenizer, environment)
+
+
+def _tell_other_template(config: PpoConfig, reporter: Reporter) -> None:
+    """Says where a reward model of `train-rm` is given another text than it has learnt to read."""
+    file = Path(config.reward_model).parent / "config.yaml"
+    try:
+        trained = load_config(TrainRmConfig, file=file)
+    except InputError:  # not one of ours, or moved away from its run
+        return
+    key, learnt, given = "score.template", trained.template, config.score.template
+    if learnt is None and given is None:  # it reads what the policy reads
+        key, learnt, given = "data.template", trained.data.template, config.data.template
+    if given != learnt:
+        reporter.message(
+            f"{key}: the reward model was trained with {_shown(learnt)} and is given "
+            f"{_shown(given)}; make them equal, or its scores are of texts unlike all it has seen"
+        )
+
+
+def _shown(template: str | None) -> str:
+    return "none" if template is None else repr(template)
 
 
 def training_draws(config: PpoConfig, texts: PromptPool) -> tuple[PromptSource, SharedDraws]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from abcrl.config import DataConfig, InputError, InspectConfig, stream_seed
+from abcrl.config.template import CHAT_TEMPLATE
 from abcrl.data.division import Parts, divide_source
 from abcrl.data.formats import (
     LABELLED,
@@ -22,9 +23,17 @@ from abcrl.data.records import Pair, Record
 from abcrl.data.sources import open_source, open_validation, require_source
 from abcrl.data.tables import Table
 
-from .rendered import Lengths, Rendered, Renderer
+from .lengths import Lengths, Limit, measure
+from .rendered import Rendered, Renderer
 from .surveyed_columns import Column, ColumnSurvey
-from .troubles import Labels, Trouble, projection_troubles, row_troubles, word_troubles
+from .troubles import (
+    Labels,
+    Trouble,
+    projection_troubles,
+    row_troubles,
+    template_troubles,
+    word_troubles,
+)
 
 _COMMANDS: tuple[tuple[str, Use], ...] = (
     ("sft", TEXTS),
@@ -56,9 +65,13 @@ class Inspection:
         obstacle: Why rows cannot be read at all, or cannot be divided; "" if they can.
         uses: What each command reads; of one that cannot, why not.
         used: Rows that are used.
+        refused: Of those, rows that cannot be written as `data.template` says.
+        untried: Whether nothing was written in the chat template that `data.template` asks for, as
+            no tokenizer is named.
         train: Of those, rows to train on; None where they cannot be divided.
         heldout: Rows held out from all training, likewise.
         lengths: How long what is used is.
+        limits: What the default token limits do to it; none without a tokenizer.
         labels: How often each label occurs; the most frequent, of many.
         chosen_longer: Share of the pairs whose chosen side has more characters; None: no pairs.
         examples: Some rows as the policy reads them.
@@ -73,13 +86,21 @@ class Inspection:
     obstacle: str
     uses: Mapping[str, str]
     used: int
+    refused: int
+    untried: bool
     train: int | None
     heldout: int | None
     lengths: Sequence[Lengths]
+    limits: Sequence[Limit]
     labels: Mapping[str, int]
     chosen_longer: float | None
     examples: Sequence[Rendered]
     troubles: Sequence[Trouble]
+
+    @property
+    def usable(self) -> bool:
+        """Whether rows can be read and divided, and the template takes some of them."""
+        return not self.obstacle and self.refused < self.used
 
 
 def inspect_source(config: InspectConfig) -> Inspection:
@@ -103,9 +124,12 @@ def inspect_source(config: InspectConfig) -> Inspection:
         for _ in table.rows:  # to see them all
             pass
         return _unread(table, survey, data, str(error))
-    records = list(reading.records())
-    parts, obstacle = _divide(reading, records, tolerant)
+    numbered = list(reading.records())
+    records = [record for _, record in numbered]
+    parts, obstacle = _divide(reading, numbered, tolerant)
     labels = Labels(survey, data)
+    lengths, limits = measure(renderer, records)
+    refusals = template_troubles(renderer, table, numbered)
     return Inspection(
         source=table.name,
         rows=survey.count,
@@ -113,19 +137,25 @@ def inspect_source(config: InspectConfig) -> Inspection:
         columns=survey.columns(table.columns),
         format=None if reading.layout is None else reading.layout.format,
         obstacle=obstacle,
-        uses=_uses(table, data),
+        uses=_uses(table, data, prompted=reading.prompted is not False),
         used=len(records),
+        refused=sum(one.found.count for one in refusals),
+        untried=config.tokenizer is None
+        and data.template == CHAT_TEMPLATE
+        and any(record.prompt is not None for record in records),
         train=None if parts is None else len(parts.train),
         heldout=None if parts is None else len(parts.heldout),
-        lengths=renderer.lengths([record for _, record in records]),
+        lengths=lengths,
+        limits=limits,
         labels=labels.counts(),
-        chosen_longer=_chosen_longer(record for _, record in records),
-        examples=_examples(config, renderer, table, records),
+        chosen_longer=_chosen_longer(records),
+        examples=_examples(config, renderer, table, numbered),
         troubles=[
             *row_troubles(tallies, data),
             *(() if parts is None else projection_troubles(parts, data)),
-            *labels.troubles(table, records),
-            *word_troubles(renderer, table, records),
+            *labels.troubles(table, numbered),
+            *refusals,
+            *word_troubles(renderer, table, numbered),
         ],
     )
 
@@ -154,9 +184,12 @@ def _unread(table: Table, survey: ColumnSurvey, data: DataConfig, obstacle: str)
         obstacle=obstacle,
         uses={},
         used=0,
+        refused=0,
+        untried=False,
         train=None,
         heldout=None,
         lengths=(),
+        limits=(),
         labels={},
         chosen_longer=None,
         examples=(),
@@ -176,25 +209,41 @@ def _divide(
         return None, str(error)
 
 
-def _uses(table: Table, data: DataConfig) -> dict[str, str]:
-    return {command: _use(table, data, use) for command, use in _COMMANDS}
+def _uses(table: Table, data: DataConfig, *, prompted: bool) -> dict[str, str]:
+    return {command: _use(table, data, use, prompted=prompted) for command, use in _COMMANDS}
 
 
-def _use(table: Table, data: DataConfig, use: Use) -> str:
+def _use(table: Table, data: DataConfig, use: Use, *, prompted: bool) -> str:
+    """Returns what is read, and of which columns; `prompted`: whether the rows have prompts."""
     if data.built_in and use is PAIRS:
         return "pairs of reviews, the one with the higher gold score chosen"
     try:
         layout = find_layout(table, data, use)
     except InputError:
         return f"nothing: it needs {needed_columns(data.columns, use)}"
-    said, skipped = _READ[layout.format], {"rejected", "margin"}
-    if use is PROMPTS:
-        said = "prompts" if layout.format != "text" else "prompts cut from the texts"
-        skipped |= {"response"} if layout.splits else {"response", "chosen"}
+    if layout.splits:
+        said, skipped = _read_of_sides(use, prompted=prompted)
+    elif use is PROMPTS and layout.format == "text":
+        said, skipped = "prompts cut from the texts", set()
+    elif use is PROMPTS:
+        said, skipped = "prompts", {"response", "chosen", "rejected", "margin"}
     elif use is PAIRS:
         said, skipped = "pairs", set()
+    else:
+        said, skipped = _READ[layout.format], {"rejected", "margin"}
     read = [name for key, name in layout.columns.items() if key not in skipped]
     return f"{said} ({', '.join(read)})"
+
+
+def _read_of_sides(use: Use, *, prompted: bool) -> tuple[str, set[str]]:
+    """Returns what is read of pairs without a column for the prompt, and what is not."""
+    if use is PAIRS:
+        return f"pairs{', with the prompt that both sides begin with' if prompted else ''}", set()
+    if prompted:  # which both sides have to tell
+        said = "prompts" if use is PROMPTS else "chosen responses, with the prompts"
+        return f"{said} that both sides begin with", {"margin"}
+    said = "prompts cut from the chosen texts" if use is PROMPTS else "whole chosen texts"
+    return said, {"rejected", "margin"}
 
 
 def _chosen_longer(records: Iterable[Record]) -> float | None:

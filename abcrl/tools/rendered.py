@@ -1,4 +1,4 @@
-"""Records as a policy reads them: their text with what stands around it, and their lengths."""
+"""Records as a policy reads them: their text with what stands around it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from abcrl.config import InputError, InspectConfig
 from abcrl.config.template import CHAT_TEMPLATE
 from abcrl.data import Pair
 from abcrl.data.records import Record
-from abcrl.data.selection import prompt_characters
 from abcrl.dialogue import PromptText
 
 if TYPE_CHECKING:
@@ -36,29 +35,6 @@ class Rendered:
 
     place: str
     parts: tuple[tuple[str, tuple[Piece, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """How long one part of the records is.
-
-    Attributes:
-        part: Which one.
-        unit: characters or tokens; those include all that the template puts around.
-        low: The shortest.
-        median: Half are no longer.
-        p90: Nine tenths are no longer.
-        p99: Ninety-nine of a hundred are no longer.
-        high: The longest.
-    """
-
-    part: str
-    unit: str
-    low: int
-    median: int
-    p90: int
-    p99: int
-    high: int
 
 
 class Renderer:
@@ -112,48 +88,42 @@ class Renderer:
 
     def render(self, record: Record, place: str) -> Rendered:
         """Returns one record as it is read, by its turns where its prompt cannot be written."""
-        read = self._plain_parts if self._reader is None or self.why_not(record) else self._parts
+        for _, parts in self.encoded([record]):
+            return Rendered(
+                place, tuple((name, tuple(self._pieces(ids))) for name, ids in parts.items())
+            )
         return Rendered(
             place,
             tuple(
-                (name, tuple(self._pieces(ids)) if ids else (Piece(text),))
-                for name, text, ids in read([record])
+                (name, (Piece(self._filled(record.prompt) if name == "prompt" else text),))
+                for name, text in texts_of(record)
             ),
         )
 
-    def lengths(self, records: Sequence[Record]) -> list[Lengths]:
-        """Returns how long the parts of records are, in tokens of those that can be written."""
-        counted: dict[tuple[str, str], list[int]] = {}
-        for record in records:
-            for name, text in _texts(record):
-                size = prompt_characters(record) if name == "prompt" else len(text)
-                counted.setdefault((name, "characters"), []).append(size)
+    def encoded(self, records: Sequence[Record]) -> Iterator[tuple[Record, dict[str, list[int]]]]:
+        """Yields records and the ids of their parts; of those alone that can be written.
+
+        Without a tokenizer it yields none.
+        """
         written = [record for record in records if self._reader and not self.why_not(record)]
         for start in range(0, len(written), _AT_A_TIME):
-            for name, _, ids in self._parts(written[start : start + _AT_A_TIME]):
-                counted.setdefault((name, "tokens"), []).append(len(ids))
-        return [_summarize(*key, values) for key, values in counted.items()]
+            yield from self._encode(written[start : start + _AT_A_TIME])
 
-    def _parts(self, records: Sequence[Record]) -> Iterator[tuple[str, str, list[int]]]:
-        """Yields name, text and ids of each part of each record."""
+    def _encode(self, records: Sequence[Record]) -> Iterator[tuple[Record, dict[str, list[int]]]]:
         assert self._reader is not None  # asked for only then
-        answers = [(record, *each) for record in records for each in _answers(record)]
-        read = self._reader.read(
-            [record.prompt for record, _, _ in answers], [text for _, _, text in answers]
+        answers = [(record.prompt, text) for record in records for _, text in _answers(record)]
+        read = iter(
+            self._reader.read([prompt for prompt, _ in answers], [text for _, text in answers])
         )
-        before = None
-        for (record, name, text), one in zip(answers, read, strict=True):
-            if record.prompt is not None and record is not before:
-                yield "prompt", "", one.ids[: one.start]
-            before = record
-            if name != "prompt":
-                yield name, text, one.ids[one.start :]
-
-    def _plain_parts(self, records: Sequence[Record]) -> Iterator[tuple[str, str, list[int]]]:
-        """Yields name and text of each part, likewise."""
         for record in records:
-            for name, text in _texts(record):
-                yield name, self._filled(record.prompt) if name == "prompt" else text, []
+            parts: dict[str, list[int]] = {}
+            for name, _ in _answers(record):
+                ids, start = next(read)
+                if record.prompt is not None:
+                    parts["prompt"] = ids[:start]
+                if name != "prompt":
+                    parts[name] = ids[start:]
+            yield record, parts
 
     def _filled(self, prompt: PromptText | None) -> str:
         """Returns a prompt in its template; turns by role and content where that is unknown."""
@@ -188,16 +158,8 @@ def _answers(record: Record) -> Iterator[tuple[str, str]]:
         yield ("response", record.text) if record.text else ("prompt", "")
 
 
-def _texts(record: Record) -> Iterator[tuple[str, str]]:
+def texts_of(record: Record) -> Iterator[tuple[str, str]]:
+    """Yields name and text of each part of a record; "" of turns."""
     if record.prompt is not None:
         yield "prompt", record.prompt.text or ""
     yield from ((name, text) for name, text in _answers(record) if name != "prompt")
-
-
-def _summarize(part: str, unit: str, values: list[int]) -> Lengths:
-    ordered = sorted(values)
-
-    def at(share: float) -> int:  # the nearest rank, from above
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-    return Lengths(part, unit, ordered[0], at(0.5), at(0.9), at(0.99), ordered[-1])

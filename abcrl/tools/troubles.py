@@ -99,22 +99,33 @@ class Labels:
         ]
 
 
-def word_troubles(
+def template_troubles(
     renderer: Renderer, table: Table, records: Sequence[tuple[int, Record]]
 ) -> list[Trouble]:
-    """Returns which prompts cannot be written, are said again, or spell more than words."""
-    unwritten, repeated, spelled = Tally(), Tally(), Tally()
+    """Returns which records cannot be written as `data.template` says; none is in two of these."""
+    unwritten = Tally()
     for number, record in records:
         reason = renderer.why_not(record)
         if reason:
             unwritten.add(reason, table.place(number))
+    return [Trouble(what, "refused", found) for what, found in unwritten.findings().items()]
+
+
+def word_troubles(
+    renderer: Renderer, table: Table, records: Sequence[tuple[int, Record]]
+) -> list[Trouble]:
+    """Returns which prompts are said again, or spell more than words."""
+    repeated, spelled = Tally(), Tally()
+    for number, record in records:
         if _repeats_prompt(record):
             repeated.add("a response begins with the whole prompt", table.place(number))
         for what in _spelled(record, renderer.special_tokens.values()):
             spelled.add(what, table.place(number))
     return [
-        *(Trouble(what, "refused", found) for what, found in unwritten.findings().items()),
-        *(Trouble(what, "kept twice", found) for what, found in repeated.findings().items()),
+        *(
+            Trouble(what, "kept, so the prompt is read twice", found)
+            for what, found in repeated.findings().items()
+        ),
         *(Trouble(what, "kept as words", found) for what, found in spelled.findings().items()),
     ]
 

@@ -92,7 +92,8 @@ def test_checkpoints_that_cannot_be_used_are_kept_and_named(refuse, stopped):
 
 def test_without_a_run_it_starts_at_step_0_and_says_so(abcrl, tiny_runs, tmp_path, finished):
     (tmp_path / "c.yaml").write_text(to_yaml(tiny_runs.ppo(tmp_path / "run", **RESUMED)))
-    answer = abcrl("ppo", "--resume", "--config", "c.yaml")
+    # As in a job script: the file says what to run, the flag where.
+    answer = abcrl("ppo", "--resume", "--config", "c.yaml", "--output", tmp_path / "run")
     assert answer.code == 0, answer.errors
     assert answer.errors.splitlines()[0] == f"no run in {tmp_path / 'run'}: starts at step 0"
     assert_same_end(tmp_path / "run", finished)

@@ -35,6 +35,20 @@ def test_a_run_is_gone_on_with_by_its_folder_alone(abcrl, tiny_runs, tmp_path, s
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_where_there_is_no_run_yet_a_file_and_a_folder_are_enough(
+    abcrl, tiny_runs, tmp_path, stage
+):
+    """As in a job script, which is the same the first time and every other."""
+    config = configure(tiny_runs, stage, tmp_path / "elsewhere")
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
+    command = (stage, "--resume", "--config", "c.yaml", "--output", tmp_path / "run")
+    answer = abcrl(*command)
+    assert answer.code == 0, answer.errors
+    assert answer.errors.splitlines()[0] == f"no run in {tmp_path / 'run'}: starts at step 0"
+    assert abcrl(*command).line == f"nothing to do: the run in {tmp_path / 'run'} is finished"
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_folder_of_another_command_is_refused(refuse, tiny_runs, tmp_path, stage):
     other = tiny_runs.root / ("reward-model" if stage == "sft" else "sft")
     kind = "an SFT run" if stage == "sft" else "a reward-model run"

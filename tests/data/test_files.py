@@ -144,8 +144,7 @@ def test_each_column_is_named_once(tmp_path):
     assert refusal(file).startswith(f"{file}: must name each column once, received 'text' twice")
     file = tmp_path / "rows.jsonl"
     file.write_bytes(GOOD + b'{"text": "a", "text": "b", "label": 1}\n')
-    assert "rows.jsonl:2: must be a JSON object" in refusal(file)
-    assert "(a name twice in one object)" in refusal(file)
+    assert "rows.jsonl:2: must name each field once, received 'text' twice;" in refusal(file)
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.csv.gz"])

@@ -175,9 +175,8 @@ def test_a_response_that_is_chosen_twice_is_learnt_once(tmp_path):
             dict.fromkeys(expected)
         )
         assert len(getattr(prompts, part)) == len(expected)
-    assert texts.left_out["copies of an earlier text"].count == 120 - len(texts.train) - len(
-        texts.validation
-    )
+    left_out = texts.left_out["the same prompt and chosen response as an earlier pair"]
+    assert left_out.count == 120 - len(texts.train) - len(texts.validation)
     kept = load_corpus(config.replace(rows=config.rows.replace(duplicates="keep")))
     assert len(kept.train) == len(pairs.train)
 

@@ -221,6 +221,7 @@ def test_a_bad_value_is_named_by_line_and_rule_or_left_out(
         ),
         (PROMPTS, {"prompt": f"{ASKED} b\n\nAssistant:"}, "role markers out of order"),
         (TEXTS, {"messages": f"{ASKED} b\n\nHuman: c"}, "role markers out of order"),
+        (TEXTS, {"messages": "\n\nHuman: a"}, "a transcript without an answer"),
         (
             PAIRS,
             {"chosen": f"{ASKED} b\n\nHuman: c", "rejected": f"{ASKED} b"},

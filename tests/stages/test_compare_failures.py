@@ -10,7 +10,7 @@ from abcrl.config import InputError, RunFailedError, plan_cells
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
 from abcrl.storage import RunFolder, read_reason, read_status
-from tests.stages.comparisons import ARMS, configure, fake_failure, on, results
+from tests.stages.comparisons import ARMS, Listening, configure, fake_failure, on, results
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 
@@ -45,18 +45,21 @@ def test_a_folder_that_holds_something_else_is_left_alone(quick, tmp_path, tiny_
     assert (tiny_ppo_runs["abc"] / "config.yaml").read_bytes() == before
 
 
-def test_what_a_cell_has_to_say_is_in_its_log(tiny_runs, tmp_path):
+def test_what_every_cell_has_to_say_is_said_once(tiny_runs, tmp_path):
     config = on(
         tiny_runs,
         tmp_path / "said",
-        arms=ARMS[:1],
+        arms=ARMS[:2],
         seeds=[0],
         ppo__steps=1,
         ppo__evaluation__prompts=500,
     )
-    run_compare(config, SilentReporter())
+    reporter = Listening()
+    run_compare(config, reporter)
     log = (tmp_path / "said" / "logs" / "abc-seed-0.txt").read_text()
     assert "held-out prompts instead of 500" in log
+    [said] = [text for text in reporter.messages if "held-out prompts instead of 500" in text]
+    assert said.startswith("each cell: evaluation: ")
 
 
 def test_a_failed_cell_is_counted_and_runs_again_only_on_request(quick, app_main):

@@ -1,5 +1,6 @@
 """PPO on data that give their prompts: each model reads them in a template of its own."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from abcrl.config import InputError, PpoConfig
+from abcrl.config import InputError, PpoConfig, to_yaml
 from abcrl.data import load_prompts
 from abcrl.dialogue import PromptText
 from abcrl.models import PromptWriter, decode_text, encode_plain, load_reward_model
@@ -206,3 +207,26 @@ def test_the_template_that_the_tests_spell_out_is_the_tokenizers(models: Models)
     rows = [{"role": role, "content": said} for role, said in turns]
     assert models.tokenizer.chat_template == CHAT
     assert models.tokenizer.apply_chat_template(rows, tokenize=False) == chat_text(turns)
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, True), (DIALOGUE, True), (QUESTION, False)])
+def test_a_reward_model_that_learnt_another_template_is_told(
+    configure, models: Models, tiny_runs, tmp_path, given, told
+):
+    """Its own folder says what it was trained with; a folder alone says nothing."""
+    trained = tiny_runs.train_rm(tmp_path / "rm", template=QUESTION)
+    (tmp_path / "rm").mkdir()
+    (tmp_path / "rm" / "config.yaml").write_text(to_yaml(trained))
+    reward_model = shutil.copytree(models.reward("own")[0], tmp_path / "rm" / "final")
+    config = configure(
+        write_answers(tmp_path / "rows.jsonl"),
+        reward_model=str(reward_model),
+        score__template=given,
+        steps=1,
+    )
+    reporter = Listening()
+    run_ppo(config, reporter)
+    said = [text for text in reporter.messages if text.startswith("score.template: ")]
+    assert len(said) == told
+    if told:
+        assert f"was trained with {QUESTION!r} and is given" in said[0]

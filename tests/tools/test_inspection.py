@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 from abcrl.config import InputError, InspectConfig
 from abcrl.data import load_corpus
 from abcrl.tools.inspection import Inspection
-from abcrl.tools.rendered import Lengths
+from abcrl.tools.lengths import Lengths
 from tests.data.rows import write_rows
 from tests.tools.inspected import report_of, troubles_of
 
@@ -47,6 +47,8 @@ def test_pairs_are_counted_measured_and_divided(tmp_path):
     ]
     assert report.labels == {}
     assert report.troubles == []
+    assert (report.refused, report.limits) == (0, ())
+    assert report.usable
 
 
 def test_columns_are_shown_with_types_and_emptiness(tmp_path):
@@ -65,49 +67,6 @@ def test_columns_are_shown_with_types_and_emptiness(tmp_path):
         "label": (("true/false", "whole number"), 0.0),
         "late": (("object",), 0.75),
     }
-
-
-@pytest.mark.parametrize(
-    ("row", "format_", "reads"),
-    [
-        (
-            {"text": "a", "label": 1},
-            "text",
-            [
-                "whole texts (text)",
-                "whole texts (text, label)",
-                "nothing: it needs chosen and rejected",
-                "prompts cut from the texts (text)",
-            ],
-        ),
-        (
-            {"prompt": "a", "chosen": "b", "rejected": "c"},
-            "pairs",
-            [
-                "chosen responses, with their prompts (prompt, chosen)",
-                "nothing: it needs messages; or prompt and response; or text; each with label",
-                "pairs (prompt, chosen, rejected)",
-                "prompts (prompt)",
-            ],
-        ),
-        (
-            {"prompt": "a"},
-            "prompt",
-            [
-                "nothing: it needs chosen and rejected; or messages; or prompt and response; or "
-                "text",
-                "nothing: it needs messages; or prompt and response; or text; each with label",
-                "nothing: it needs chosen and rejected",
-                "prompts (prompt)",
-            ],
-        ),
-    ],
-)
-def test_what_each_command_reads_is_said(tmp_path, row, format_, reads):
-    report = report_of(write_rows(tmp_path / "f.jsonl", [row]))
-    assert report.format == format_
-    assert list(report.uses.values()) == reads
-    assert list(report.uses) == ["sft", "train-rm, classifier", "train-rm, bradley-terry", "ppo"]
 
 
 def test_every_problem_is_found_with_count_and_places(tmp_path):
@@ -153,11 +112,13 @@ def test_a_source_of_unknown_columns_is_shown_with_what_stands_in_the_way(tmp_pa
     assert [column.name for column in report.columns] == ["body"]
     assert report.obstacle.startswith("data.columns: ")
     assert (report.train, report.heldout, report.used) == (None, None, 0)
+    assert not report.usable
 
 
 def test_a_source_that_cannot_be_divided_is_shown_all_the_same(tmp_path):
     report = report_of(write_rows(tmp_path / "f.jsonl", [{"text": "a"}]))
     assert report.used == 1
+    assert not report.usable
     assert report.obstacle.startswith("data.validation_fraction: must leave at least one")
     assert report.train is None
     report = report_of(write_rows(tmp_path / "f.jsonl", ["{", "5"]))
@@ -257,9 +218,20 @@ def test_prompts_that_the_template_has_no_place_for_are_told(tmp_path, tokenizer
     for given in ({}, {"tokenizer": tokenizer}):
         report = report_of(file, template=template, **given)
         assert troubles_of(report) == {reason: ("refused", 1, ("f.jsonl:1",))}
+        assert (report.used, report.refused, report.limits) == (1, 1, ())
+        assert not report.usable
         name, pieces = rendered(report)[0][0]
         assert name == "prompt"
         assert pieces == [("user: 0\nassistant: 1\nuser: 2", False)]
+
+
+def test_a_chat_template_that_nobody_names_was_not_tried(tmp_path):
+    asked = write_rows(tmp_path / "f.jsonl", [{"prompt": f"{number}"} for number in range(9)])
+    assert report_of(asked, template="chat").untried
+    assert not report_of(asked).untried
+    assert not report_of(asked, template="Q: {prompt}\nA:{response}").untried
+    plain = write_rows(tmp_path / "g.jsonl", [{"text": f"{number}"} for number in range(9)])
+    assert not report_of(plain, template="chat").untried
 
 
 @pytest.mark.parametrize("template", ["chat", "Q: {prompt}\nA:{response}"])
@@ -268,6 +240,8 @@ def test_a_template_that_nothing_goes_into_is_told(tmp_path, template):
     report = report_of(file, template=template, validation_fraction=0.5)
     reason = "no prompt, which data.template is for"
     assert troubles_of(report) == {reason: ("refused", 2, ("f.jsonl:1", "f.jsonl:2"))}
+    assert report.refused == 2
+    assert not report.usable
 
 
 def test_generated_reviews_are_inspected_like_any_source():

@@ -1,5 +1,7 @@
 """What inspection says of rows that some commands refuse, leave out, or read twice."""
 
+from copy import deepcopy
+
 import pytest
 
 from tests.data.rows import write_rows
@@ -20,7 +22,11 @@ def test_pairs_that_are_of_no_use_to_one_stage_are_told_with_its_name(tmp_path):
     rows += [{**row, "prompt": f"p{number}"} for number in range(20) for row in rows[:1]]
     report = report_of(write_rows(tmp_path / "f.jsonl", rows), validation_fraction=0.4)
     assert troubles_of(report) == {
-        "copies of an earlier text": ("left out by sft", 2, ("f.jsonl:2", "f.jsonl:3"))
+        "the same prompt and chosen response as an earlier pair": (
+            "left out by sft",
+            2,
+            ("f.jsonl:2", "f.jsonl:3"),
+        )
     }
     pairs = [{"chosen": f"c{number % 50}", "rejected": f"r{number}"} for number in range(200)]
     report = report_of(write_rows(tmp_path / "f.jsonl", pairs), validation_fraction=0.1)
@@ -34,8 +40,8 @@ def test_a_prompt_that_is_said_again_is_told(tmp_path):
         {"prompt": "Why?", "chosen": "So.", "rejected": "Who knows?"},
     ]
     report = report_of(write_rows(tmp_path / "f.jsonl", rows), validation_fraction=0.5)
-    expected = {"a response begins with the whole prompt": ("kept twice", 1, ("f.jsonl:1",))}
-    assert troubles_of(report) == expected
+    what, effect = "a response begins with the whole prompt", "kept, so the prompt is read twice"
+    assert troubles_of(report) == {what: (effect, 1, ("f.jsonl:1",))}
 
 
 def test_rows_that_have_less_than_most_are_a_problem(tmp_path):
@@ -73,8 +79,9 @@ ANSWERS_ALONE = (
 def test_prompts_that_a_chat_template_refuses_are_counted(
     tmp_path, tiny_tokenizer, chat_template, reason
 ):
-    tiny_tokenizer.chat_template = chat_template
-    tiny_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tokenizer = deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
     asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     system = {"role": "system", "content": "Be kind."}
     rows = [{"messages": asked}, {"messages": [system, *asked]}]
@@ -83,6 +90,7 @@ def test_prompts_that_a_chat_template_refuses_are_counted(
         file, tokenizer=str(tmp_path / "tokenizer"), template="chat", validation_fraction=0.5
     )
     assert troubles_of(report) == {reason: ("refused", 1, ("f.jsonl:2",))}
+    assert (report.used, report.refused, report.untried) == (2, 1, False)
     shown = {example.place: dict(example.parts)["prompt"] for example in report.examples}
     assert "".join(piece.text for piece in shown["f.jsonl:1"]).startswith("<user>Why?</>")
     assert shown["f.jsonl:2"][0].text == "system: Be kind.\nuser: Why?"
