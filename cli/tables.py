@@ -33,6 +33,7 @@ def print_comparison(result: "CompareResult") -> None:
     console.print(f"\nresults  {result.folder}", markup=False, soft_wrap=True)
     if result.figure is not None:
         console.print(f"figure   {result.figure} (and .svg)", markup=False, soft_wrap=True)
+    console.print(f"report   {result.report}", markup=False, soft_wrap=True)
 
 
 def _arms(summary: "Summary") -> Table:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean, median
 
+from abcrl.config.verdicts import ALPHA, MIN_PAIRS_FOR_INTERVAL
+
 from .equivalence import Contrast, Endpoint, Equivalence, judge_margins
 from .statistics import (
-    ALPHA,
     MIN_PAIRS_FOR_BOOTSTRAP,
-    MIN_PAIRS_FOR_INTERVAL,
     Interval,
     adjust_holm,
     bootstrap_interval,

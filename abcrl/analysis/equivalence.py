@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from .statistics import (
-    ALPHA,
-    MIN_PAIRS_FOR_INTERVAL,
-    Interval,
-    adjust_holm,
-    equivalence_p,
-    pair_by_seed,
-    student_interval,
-)
+from abcrl.config.verdicts import ALPHA, MIN_PAIRS_FOR_INTERVAL
+
+from .statistics import Interval, adjust_holm, equivalence_p, pair_by_seed, student_interval
 
 Endpoint = Mapping[int, float]
 """One number for each seed that has a result."""

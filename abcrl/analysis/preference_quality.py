@@ -10,9 +10,11 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from abcrl.config.verdicts import ALPHA
+
 from .credit_spread import CreditSpread
 from .reward_quality import binned_gap, length_correlation
-from .statistics import ALPHA, Interval
+from .statistics import Interval
 from .verdicts import say_p
 
 

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-ALPHA = 0.05
-"""Family-wise error rate of the verdicts; 1 - ALPHA is the confidence of the intervals."""
+from abcrl.config.verdicts import ALPHA, min_pairs_for_verdict
+
 POWER = 0.8
 """Chance of being found that the detectable effect has."""
-MIN_PAIRS_FOR_INTERVAL = 5
-"""With fewer pairs there are only the per-seed differences."""
 MIN_PAIRS_FOR_BOOTSTRAP = 20
 """With fewer pairs a bootstrap interval is too short."""
 MAX_EXACT_PAIRS = 14
@@ -178,16 +176,6 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 def can_reach_verdict(pairs: int, contrasts: int) -> bool:
     """Returns whether the smallest p that `pairs` allow survives Holm: m 2^(1-n) <= 0.05."""
     return pairs >= min_pairs_for_verdict(contrasts)
-
-
-def min_pairs_for_verdict(contrasts: int) -> int:
-    """Returns how many pairs a verdict on one of m contrasts takes: 6 for one, 8 for four.
-
-    The smallest n with m 2^(1-n) <= 0.05, and never fewer than an interval takes.
-    """
-    if contrasts < 1:
-        raise ValueError(f"contrasts must be at least 1, received {contrasts}")
-    return max(MIN_PAIRS_FOR_INTERVAL, math.ceil(1 + math.log2(contrasts / ALPHA)))
 
 
 def detectable_effect(differences: Sequence[float], *, contrasts: int = 1) -> float:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from abcrl.config.verdicts import ALPHA, MIN_PAIRS_FOR_INTERVAL, min_pairs_for_verdict
+
 from .contrasts import Finding, PairedContrast
 from .equivalence import Equivalence
-from .statistics import ALPHA, MIN_PAIRS_FOR_INTERVAL, min_pairs_for_verdict
 
 
 def say_verdict(contrast: PairedContrast, *, notes: Sequence[str] = ()) -> str:

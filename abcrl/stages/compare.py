@@ -55,6 +55,8 @@ class CompareResult:
     summary: Summary
     figure: Path | None
     """PNG beside an SVG of the same name; None where no cell was evaluated."""
+    report: Path
+    """All of it as one page."""
 
 
 def run_compare(
@@ -232,17 +234,16 @@ def _steps_done(folder: Path) -> int:
 
 
 def _conclude(config: CompareConfig, reasons: Mapping[str, str]) -> CompareResult:
-    """Writes results.csv, summary.json and the figure from whatever is there."""
+    """Writes results.csv, summary.json, figures and report from whatever is there."""
     folder = Path(config.output)
     found = read_comparison(config, reasons)
     write_atomically(folder / "results.csv", _csv(result_rows(found.summary)))
     write_json(folder / "summary.json", to_json(found.summary))
-    figure = None
-    if found.usable:
-        from abcrl.analysis.figures import plot_learning_curves  # matplotlib, only when it draws
+    from abcrl.tools.report import write_report  # matplotlib, only when it draws
 
-        figure, _ = plot_learning_curves(found.arms, found.usable, folder / "learning-curves")
-    return CompareResult(folder, found.summary, figure)
+    report = write_report(folder)
+    figure = folder / "learning-curves.png" if found.usable else None
+    return CompareResult(folder, found.summary, figure, report)
 
 
 def _csv(rows: Sequence[Mapping[str, object]]) -> str:

@@ -6,7 +6,6 @@ from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
-from abcrl.analysis.statistics import min_pairs_for_verdict
 from abcrl.config import (
     Cell,
     CompareConfig,
@@ -22,6 +21,7 @@ from abcrl.config import (
     to_yaml,
 )
 from abcrl.config.paths import require_model_folder
+from abcrl.config.verdicts import min_pairs_for_verdict
 from abcrl.data import (
     Corpus,
     Example,
@@ -35,7 +35,14 @@ from abcrl.grid import default_jobs
 from abcrl.storage import read_config, read_fingerprints, read_seconds, read_status
 
 # What a comparison writes beside its runs and after its config.yaml.
-_WRITTEN = ("logs", "results.csv", "summary.json", "learning-curves.png", "learning-curves.svg")
+_WRITTEN = (
+    "logs",
+    "results.csv",
+    "summary.json",
+    "report.html",
+    "learning-curves.png",
+    "learning-curves.svg",
+)
 
 
 def is_finished(config: CompareConfig) -> bool:

@@ -14,12 +14,12 @@ from abcrl.analysis.statistics import (
     can_reach_verdict,
     detectable_effect,
     equivalence_p,
-    min_pairs_for_verdict,
     pair_by_seed,
     sign_flip_p,
     standard_error,
     student_interval,
 )
+from abcrl.config.verdicts import min_pairs_for_verdict
 
 # Student's own example: hours of sleep gained by ten patients under two drugs (Biometrika 1908,
 # "additional hours of sleep"); the differences laevo - dextro that made the paired test famous.
