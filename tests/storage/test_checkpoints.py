@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.storage.saving import FILES, checkpoint, names, no_telling, saved_elsewhere
 
 from abcrl.config import RunFailedError
 from abcrl.storage import (
@@ -16,6 +15,7 @@ from abcrl.storage import (
     read_checkpoint,
     write_checkpoint,
 )
+from tests.storage.saving import FILES, checkpoint, names, no_telling, saved_elsewhere
 
 
 def test_what_is_read_is_what_was_written_to_the_bit(run):
