@@ -148,6 +148,26 @@ def complete_arms(arms: Sequence[ArmConfig]) -> list[ArmConfig]:
     return added
 
 
+def require_sweepable(sweep: Mapping[str, object]) -> None:
+    """Refuses keys that all cells have in common, and those of an arm that a sweep cannot reach.
+
+    Raises:
+        ValueError: Names the first.
+    """
+    for key in sweep:
+        section = key.partition(".")[0]
+        if section in _SHARED:
+            raise ValueError(
+                f"sweep must leave out {key}: held-out scores of one comparison have {section} in "
+                f"common; set it in ppo, and compare in another folder"
+            )
+        if section == "reward" and key != _BETA:
+            raise ValueError(
+                f"sweep must leave out {key}: of an arm's reward only beta is swept; give each "
+                f"value an arm of its own"
+            )
+
+
 def sweep_points(sweep: Mapping[str, Sequence[JsonValue]]) -> list[dict[str, JsonValue]]:
     """Returns every combination of the axes' values; without axes, the one point of none."""
     return [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]

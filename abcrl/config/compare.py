@@ -14,6 +14,7 @@ from .arms import (
     ContrastConfig,
     complete_arms,
     default_contrasts,
+    require_sweepable,
     sweep_points,
 )
 from .base import Group
@@ -174,6 +175,7 @@ class CompareConfig(Group):
 
     @model_validator(mode="after")
     def _arms_go_with_the_settings(self) -> Self:
+        require_sweepable(self.sweep)
         for arm in self.swept_arms:
             try:
                 arm.apply(self.ppo).require_undiscounted()

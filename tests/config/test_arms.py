@@ -137,6 +137,22 @@ def test_what_is_swept_must_be_a_key():
         compare(THREE, "sweep={kl.coef: []}")
 
 
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        ("steps: [1, 2]", "sweep must leave out steps: held-out scores of one comparison have"),
+        ("data.limit: [5]", "sweep must leave out data.limit: held-out scores"),
+        ("reward.layer: [-1, -2]", "sweep must leave out reward.layer: of an arm's reward only"),
+        ("reward.mode: [abc]", "sweep must leave out reward.mode: of an arm's reward only beta"),
+    ],
+)
+def test_what_would_be_ignored_or_not_comparable_is_no_axis(axis, said):
+    with pytest.raises(InputError) as caught:
+        compare(THREE, f"sweep={{{axis}}}")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_swept_comparison_is_read_back(tmp_path):
     config = compare(THREE, "sweep={kl.coef: [0.1, 0.2]}")
     (tmp_path / "config.yaml").write_text(to_yaml(config))
