@@ -52,8 +52,9 @@ def assert_same_comparison(config: CompareConfig, other: CompareConfig) -> None:
 
 def log(config: CompareConfig) -> str:
     """What the first cell said."""
-    text = (Path(config.output) / "logs" / "abc-seed-0.txt").read_text()
-    return text.replace("abcrl: ", "")
+    lines = (Path(config.output) / "logs" / "abc-seed-0.txt").read_text().splitlines()
+    said = [line.removeprefix("abcrl: ") for line in lines if line.startswith("abcrl: ")]
+    return "".join(f"{text}\n" for text in said)
 
 
 @pytest.mark.parametrize("state", ["interrupted", "killed"])
