@@ -3,6 +3,7 @@
 import multiprocessing.forkserver
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from abcrl.config import CompareConfig, PpoConfig, to_yaml
 from abcrl.grid.server import choose_context
 from abcrl.stages.ppo import run_ppo
+from tests.given_prompts import Models, make_models, run_on_prompts
 from tests.stages.comparisons import Listening, on
 from tests.stages.resuming import RESUMED
 from tests.stages.stopped_runs import Stopping
@@ -54,6 +56,17 @@ def app_main(capfd, tmp_path):
         return caught.value.code, capfd.readouterr().out
 
     return main
+
+
+@pytest.fixture(scope="module")
+def models(tiny_causal_lm, tiny_classifier, tmp_path_factory) -> Models:
+    return make_models(tiny_causal_lm, tiny_classifier, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def on_prompts(models: Models, tmp_path: Path) -> Callable[..., PpoConfig]:
+    """on_prompts(source, name="run", **changes): a run of three steps on data that give prompts."""
+    return partial(run_on_prompts, models, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,9 @@
 """PPO on data that give their prompts, start to end: whole prompts in, none on both sides."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
-from abcrl.config import PpoConfig
 from abcrl.data import load_prompts
 from abcrl.models import encode_plain, load_reward_model
 from abcrl.stages.ppo import run_ppo
@@ -16,8 +12,6 @@ from tests.given_prompts import (
     QUESTION,
     QUESTIONS,
     Models,
-    make_models,
-    run_on_prompts,
     write_answers,
     write_conversations,
     write_pairs,
@@ -26,23 +20,10 @@ from tests.stages.comparisons import Listening, samples_of
 from tests.stages.resuming import assert_same_end, go_on
 from tests.stages.stopped_runs import Stopping
 
-Configure = Callable[..., PpoConfig]
 
-
-@pytest.fixture(scope="module")
-def models(tiny_causal_lm, tiny_classifier, tmp_path_factory) -> Models:
-    return make_models(tiny_causal_lm, tiny_classifier, tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def configure(models: Models, tmp_path: Path) -> Configure:
-    """configure(source, name="run", **changes): a run of three steps on a file."""
-    return partial(run_on_prompts, models, tmp_path)
-
-
-def test_a_prompt_is_answered_whole_and_none_is_on_both_sides(configure, models, tmp_path):
+def test_a_prompt_is_answered_whole_and_none_is_on_both_sides(on_prompts, models, tmp_path):
     file = write_pairs(tmp_path / "pairs.jsonl")
-    config = configure(file)
+    config = on_prompts(file)
     corpus = load_prompts(config.data)
     heldout = {example.prompt.text for example in corpus.validation if example.prompt}
     training = {example.prompt.text for example in corpus.train if example.prompt}
@@ -58,12 +39,12 @@ def test_a_prompt_is_answered_whole_and_none_is_on_both_sides(configure, models,
     assert [row["step"] for row in metrics] == [0, 1, 2, 3]
 
 
-def test_prompts_that_are_too_long_are_left_out_and_told(configure, models: Models, tmp_path):
+def test_prompts_that_are_too_long_are_left_out_and_told(on_prompts, models: Models, tmp_path):
     source = write_answers(tmp_path / "rows.jsonl")
     lengths = sorted(len(encode_plain(models.tokenizer, each)) for each in QUESTIONS)
     longest = lengths[len(lengths) // 2]
     reporter = Listening()
-    run_ppo(configure(source, prompt__max_tokens=longest, steps=1), reporter)
+    run_ppo(on_prompts(source, prompt__max_tokens=longest, steps=1), reporter)
     too_long = sum(length > longest for length in lengths)
     assert any(f"{too_long} prompts left out" in line for line in reporter.messages)
     for row in read_rows(tmp_path / "run", "samples"):
@@ -72,10 +53,10 @@ def test_prompts_that_are_too_long_are_left_out_and_told(configure, models: Mode
 
 
 def test_red_gives_each_token_what_it_adds_to_the_score_of_the_whole_prompt(
-    configure, models: Models, tmp_path
+    on_prompts, models: Models, tmp_path
 ):
     source = write_answers(tmp_path / "rows.jsonl")
-    config = configure(source, reward__mode="red", data__template=QUESTION, steps=1)
+    config = on_prompts(source, reward__mode="red", data__template=QUESTION, steps=1)
     model, _ = load_reward_model(str(models.reward_model), "reward_model")
     for row in samples_of(config):
         assert sum(row["token_scores"]) == pytest.approx(
@@ -93,7 +74,7 @@ def test_red_gives_each_token_what_it_adds_to_the_score_of_the_whole_prompt(
 
 
 @pytest.mark.parametrize("changes", [{}, {"networks__lora__rank": 2}, {"reward__mode": "swapped"}])
-def test_a_stopped_run_goes_on_to_the_same_bytes(configure, tmp_path, changes):
+def test_a_stopped_run_goes_on_to_the_same_bytes(on_prompts, tmp_path, changes):
     source = write_conversations(tmp_path / "rows.jsonl")
     settings = {
         "data__template": "chat",
@@ -101,18 +82,18 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(configure, tmp_path, changes):
         "checkpoint__interval": 2,
         **changes,
     }
-    run_ppo(configure(source, "whole", **settings), Listening())
-    stopped = configure(source, "stopped", **settings)
+    run_ppo(on_prompts(source, "whole", **settings), Listening())
+    stopped = on_prompts(source, "stopped", **settings)
     with pytest.raises(KeyboardInterrupt):
         run_ppo(stopped, Stopping(2))
     assert go_on(stopped) == ["resumed from step 2"]
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
 
 
-def test_arms_are_given_the_same_prompts_and_the_same_first_responses(configure, tmp_path):
+def test_arms_are_given_the_same_prompts_and_the_same_first_responses(on_prompts, tmp_path):
     source = write_pairs(tmp_path / "rows.jsonl")
     arms = [
-        samples_of(configure(source, name, reward__mode=name, data__template=QUESTION))
+        samples_of(on_prompts(source, name, reward__mode=name, data__template=QUESTION))
         for name in ("abc", "rlhf", "abc-d")
     ]
     for arm in arms[1:]:
@@ -122,10 +103,10 @@ def test_arms_are_given_the_same_prompts_and_the_same_first_responses(configure,
                 assert ours["response_ids"] == theirs["response_ids"]
 
 
-def test_what_is_held_out_may_be_a_file_of_its_own(configure, tmp_path):
+def test_what_is_held_out_may_be_a_file_of_its_own(on_prompts, tmp_path):
     source = write_answers(tmp_path / "rows.jsonl", QUESTIONS[:18])
     heldout = write_answers(tmp_path / "heldout.jsonl", QUESTIONS[15:])
-    config = configure(source, data__validation=str(heldout), evaluation__samples=8, steps=1)
+    config = on_prompts(source, data__validation=str(heldout), evaluation__samples=8, steps=1)
     reporter = Listening()
     run_ppo(config, reporter)
     assert any("3 rows left out: held out by data.validation" in one for one in reporter.messages)

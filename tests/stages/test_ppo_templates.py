@@ -1,16 +1,13 @@
 """PPO on data that give their prompts: each model reads them in a template of its own."""
 
 import shutil
-from collections.abc import Callable
-from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from abcrl.config import InputError, PpoConfig, to_yaml
+from abcrl.config import InputError, to_yaml
 from abcrl.data import load_prompts
 from abcrl.dialogue import PromptText
 from abcrl.models import PromptWriter, decode_text, encode_plain, load_reward_model
@@ -22,26 +19,11 @@ from tests.given_prompts import (
     QUESTIONS,
     Models,
     chat_text,
-    make_models,
-    run_on_prompts,
     write_answers,
     write_conversations,
     write_transcripts,
 )
 from tests.stages.comparisons import Listening, samples_of
-
-Configure = Callable[..., PpoConfig]
-
-
-@pytest.fixture(scope="module")
-def models(tiny_causal_lm, tiny_classifier, tmp_path_factory) -> Models:
-    return make_models(tiny_causal_lm, tiny_classifier, tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def configure(models: Models, tmp_path: Path) -> Configure:
-    """configure(source, name="run", **changes): a run of three steps on a file."""
-    return partial(run_on_prompts, models, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +35,11 @@ def configure(models: Models, tmp_path: Path) -> Configure:
     ],
 )
 def test_each_model_reads_a_prompt_in_its_own_template(
-    configure, models: Models, tmp_path, kind, template, score_template
+    on_prompts, models: Models, tmp_path, kind, template, score_template
 ):
     reward_model, _ = models.reward(kind)
     source = write_answers(tmp_path / "rows.jsonl")
-    config = configure(
+    config = on_prompts(
         source,
         reward_model=str(reward_model),
         data__template=template,
@@ -112,9 +94,9 @@ def _written(
 
 
 def test_a_chat_prompt_means_nothing_to_other_tokens_without_a_template(
-    configure, models: Models, tmp_path
+    on_prompts, models: Models, tmp_path
 ):
-    config = configure(
+    config = on_prompts(
         write_answers(tmp_path / "rows.jsonl"),
         reward_model=str(models.foreign_reward_model),
         data__template="chat",
@@ -126,10 +108,10 @@ def test_a_chat_prompt_means_nothing_to_other_tokens_without_a_template(
 
 @pytest.mark.parametrize("kind", ["own", "foreign"])
 def test_conversations_of_several_turns_are_written_turn_by_turn(
-    configure, models: Models, tmp_path, kind
+    on_prompts, models: Models, tmp_path, kind
 ):
     reward_model, tokenizer = models.reward(kind)
-    config = configure(
+    config = on_prompts(
         write_conversations(tmp_path / "rows.jsonl", turns=3),
         reward_model=str(reward_model),
         data__template="chat",
@@ -163,10 +145,10 @@ def test_conversations_of_several_turns_are_written_turn_by_turn(
 
 @pytest.mark.parametrize("template", [None, "chat"])
 def test_transcripts_are_read_as_they_stand_or_turn_by_turn(
-    configure, models: Models, tmp_path, template
+    on_prompts, models: Models, tmp_path, template
 ):
     source = write_transcripts(tmp_path / "rows.jsonl")
-    config = configure(source, data__template=template, score__template="chat", steps=1)
+    config = on_prompts(source, data__template=template, score__template="chat", steps=1)
     for row in samples_of(config):
         if template is None:
             assert row["prompt"].startswith("\n\nHuman: Was the")
@@ -186,18 +168,18 @@ def test_transcripts_are_read_as_they_stand_or_turn_by_turn(
     ],
 )
 def test_what_no_template_has_a_place_for_is_refused_before_anything_is_written(
-    configure, tmp_path, changes, said
+    on_prompts, tmp_path, changes, said
 ):
     source = write_conversations(tmp_path / "rows.jsonl")
-    config = configure(source, **{"data__template": "chat", "prompt__max_tokens": 120, **changes})
+    config = on_prompts(source, **{"data__template": "chat", "prompt__max_tokens": 120, **changes})
     with pytest.raises(InputError, match=said):
         run_ppo(config, Listening())
     assert not (tmp_path / "run").exists()
 
 
-def test_a_plain_text_has_no_place_for_a_template(configure, tmp_path):
+def test_a_plain_text_has_no_place_for_a_template(on_prompts, tmp_path):
     (tmp_path / "texts.txt").write_text("\n".join(QUESTIONS), encoding="utf-8")
-    config = configure(tmp_path / "texts.txt", data__template=QUESTION)
+    config = on_prompts(tmp_path / "texts.txt", data__template=QUESTION)
     with pytest.raises(InputError, match=r"^data\.template: must be left out where rows are plain"):
         run_ppo(config, Listening())
 
@@ -211,14 +193,14 @@ def test_the_template_that_the_tests_spell_out_is_the_tokenizers(models: Models)
 
 @pytest.mark.parametrize(("given", "told"), [(None, True), (DIALOGUE, True), (QUESTION, False)])
 def test_a_reward_model_that_learnt_another_template_is_told(
-    configure, models: Models, tiny_runs, tmp_path, given, told
+    on_prompts, models: Models, tiny_runs, tmp_path, given, told
 ):
     """Its own folder says what it was trained with; a folder alone says nothing."""
     trained = tiny_runs.train_rm(tmp_path / "rm", template=QUESTION)
     (tmp_path / "rm").mkdir()
     (tmp_path / "rm" / "config.yaml").write_text(to_yaml(trained))
     reward_model = shutil.copytree(models.reward("own")[0], tmp_path / "rm" / "final")
-    config = configure(
+    config = on_prompts(
         write_answers(tmp_path / "rows.jsonl"),
         reward_model=str(reward_model),
         score__template=given,

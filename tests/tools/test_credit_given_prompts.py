@@ -16,17 +16,11 @@ from tests.given_prompts import (
     QUESTION,
     QUESTIONS,
     Models,
-    make_models,
     write_answers,
     write_conversations,
     write_pairs,
 )
 from tests.stages.comparisons import Listening
-
-
-@pytest.fixture(scope="module")
-def models(tiny_causal_lm, tiny_classifier, tmp_path_factory) -> Models:
-    return make_models(tiny_causal_lm, tiny_classifier, tmp_path_factory.mktemp("models"))
 
 
 def config_of(models: Models, source: Path, **changes: object) -> CreditConfig:
