@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from abcrl.analysis.cells import CellResult
     from abcrl.analysis.collect import ArmSummary, SeedSpread, Summary
+    from abcrl.analysis.contrasts import PairedContrast
     from abcrl.stages.compare import CompareResult
 
 _SEEDS_ABREAST = 6
@@ -21,8 +23,12 @@ def print_comparison(result: "CompareResult") -> None:
     whole = not console.is_terminal
     console.print(_arms(summary))
     console.print()
-    for table in _per_seed(summary):
+    for table in per_seed_tables(summary):
         console.print(table)
+    secondary = secondary_table(summary)
+    if secondary is not None:
+        console.print(secondary)
+        console.print()
     for verdict in summary.verdicts:
         console.print(f"Verdict: {verdict}", markup=False, soft_wrap=whole)
     for cell in summary.failed:
@@ -71,7 +77,7 @@ def _caption(summary: "Summary") -> str:
     return "; ".join(parts)
 
 
-def _per_seed(summary: "Summary") -> list[Table]:
+def per_seed_tables(summary: "Summary") -> list[Table]:
     """Returns the AUC of every cell: a column a seed, in as many tables as 80 columns take."""
     seeds = sorted({cell.seed for cell in summary.cells})
     values = {(cell.arm.name, cell.seed): cell for cell in summary.cells}
@@ -86,22 +92,76 @@ def _per_seed(summary: "Summary") -> list[Table]:
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         for arm in summary.arms:
             cells = [values.get((arm.arm.name, seed)) for seed in some]
-            shown = [
-                "" if cell is None else _number(cell.auc) if cell.finished else cell.status
-                for cell in cells
-            ]
+            shown = ["" if cell is None else _say_cell(cell) for cell in cells]
             table.add_row(arm.arm.name, *shown, *([_number(arm.auc.median)] if last else []))
         tables.append(table)
+    if any(arm.collapsed for arm in summary.arms):
+        tables[
+            -1
+        ].caption = (
+            "* collapsed: ended below the SFT model, or its KL cannot be one; counts like others"
+        )
+        tables[-1].caption_justify = "left"
     return tables
+
+
+def _say_cell(cell: "CellResult") -> str:
+    if not cell.finished:
+        return cell.status
+    return f"{_number(cell.auc)}{'*' if cell.collapsed else ''}"
+
+
+def secondary_table(summary: "Summary") -> Table | None:
+    """Returns the contrasts at equal KL and in steps; None where there is nothing to say."""
+    arrivals = summary.arrivals
+    columns = [(f"at {one.kl:.1f} nats", one.contrasts, 2) for one in summary.equal_kl]
+    if arrivals is not None:
+        columns.append(("steps to gain", arrivals.contrasts, 1))
+    if not summary.contrasts or not columns:
+        return None
+    title = "Scores at equal KL, and steps to most of the gain (described, no verdict)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.add_column("difference")
+    for name, _, _ in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, contrast in enumerate(summary.contrasts):
+        cells = [_paired(contrasts[number], places) for _, contrasts, places in columns]
+        table.add_row(f"{contrast.arm} - {contrast.baseline}", *cells)
+    table.caption = _secondary_caption(summary)
+    return table
+
+
+def _secondary_caption(summary: "Summary") -> str:
+    parts = []
+    if summary.equal_kl:
+        shares = ", ".join(f"{100 * one.share:.0f}" for one in summary.equal_kl)
+        parts.append(f"KL: {shares} % of the smallest largest one, first crossing of each path")
+    found = summary.arrivals
+    if found is not None:
+        late = [
+            f"{arm.arm.name} {found.censored(arm.arm.name)} of {len(arm.seeds)}"
+            for arm in summary.arms
+            if arm.arm.name in found.steps and found.censored(arm.arm.name)
+        ]
+        text = f"gain: to {found.threshold:+.2f}, 90 % of what {found.baseline} gains"
+        if late:
+            text += f"; not there by step {found.horizon}, which they count with: {', '.join(late)}"
+        parts.append(text)
+    return "; ".join(parts)
+
+
+def _paired(contrast: "PairedContrast", places: int) -> str:
+    if contrast.mean is None:
+        return ""
+    text = f"{contrast.mean:+.{places}f}"
+    if contrast.interval is None:
+        return text
+    return f"{text} ± {contrast.interval.half_width:.{places}f}"
 
 
 def _difference(summary: "Summary", arm: "ArmSummary") -> str:
     contrast = summary.differences.get(arm.arm.name)
-    if contrast is None or contrast.mean is None:
-        return ""
-    if contrast.interval is None:
-        return f"{contrast.mean:+.2f}"
-    return f"{contrast.mean:+.2f} ± {contrast.interval.half_width:.2f}"
+    return "" if contrast is None else _paired(contrast, 2)
 
 
 def _mean(spread: "SeedSpread | None") -> float | None:

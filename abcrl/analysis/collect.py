@@ -160,6 +160,7 @@ def to_json(summary: Summary) -> dict[str, object]:
                 **asdict(one.arm),
                 "seeds": list(one.seeds),
                 "failed": one.failed,
+                "collapsed": list(one.collapsed),
                 "auc": asdict(one.auc),
                 **{f"final_{name}": asdict(spread) for name, spread in one.finals.items()},
             }
@@ -170,6 +171,8 @@ def to_json(summary: Summary) -> dict[str, object]:
             {**asdict(contrast), "finding": contrast.finding.value, "verdict": verdict}
             for contrast, verdict in zip(summary.contrasts, summary.verdicts, strict=True)
         ],
+        "equal_kl": [asdict(one) for one in summary.equal_kl],
+        "arrivals": None if summary.arrivals is None else asdict(summary.arrivals),
     }
 
 

@@ -191,6 +191,11 @@ def test_the_summary_survives_json_and_the_rows_survive_csv():
     assert loaded["arms"][0]["auc"]["values"] == [1.0, 2.25]
     assert loaded["contrasts"][0]["differences"] == [0.5, 1.0]
     assert loaded["contrasts"][0]["verdict"] == summary.verdicts[0]
+    assert loaded["arms"][0]["collapsed"] == []
+    # The smallest largest KL is 4; abc's scores at 2 nats are those of step 10.
+    assert [one["kl"] for one in loaded["equal_kl"]] == [1.0, 2.0, 3.0]
+    assert loaded["equal_kl"][1]["scores"]["abc"] == {"1": 1.0, "2": 2.0}
+    assert loaded["arrivals"]["baseline"] == "rlhf"
     assert loaded["failed"][0] == {
         "arm": "abc",
         "seed": 3,

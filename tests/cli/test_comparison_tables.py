@@ -1,0 +1,77 @@
+"""The tables that `abcrl compare` prints beside its verdicts, on cells made up by hand."""
+
+import io
+
+from abcrl_cli.tables import per_seed_tables, secondary_table
+from rich.console import Console
+from rich.table import Table
+
+from abcrl.analysis import ArmInfo, CellCurve, Contrast, FailedCell, summarise
+from abcrl.analysis.collect import Summary
+
+ARMS = [ArmInfo("abc", "abc", 0.8, 0.95), ArmInfo("rlhf", "rlhf", None, 0.95)]
+CONTRASTS = [Contrast("abc", "rlhf")]
+
+
+def cell(arm: str, seed: int, *scores: float) -> CellCurve:
+    """Steps 0, 10, 20; KL 0, 4, 8: the scores at 2, 4 and 6 nats lie on straight lines."""
+    kls = (0.0, 4.0, 8.0)
+    return CellCurve(arm, seed, (0, 10, 20), {"eval/score": scores, "eval/kl_exact": kls})
+
+
+def text(table: Table | None) -> list[str]:
+    assert table is not None
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table)
+    return [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
+
+
+def summary(*curves: CellCurve, failed: tuple[FailedCell, ...] = ()) -> Summary:
+    return summarise(ARMS, curves, CONTRASTS, failed)
+
+
+def test_contrasts_at_equal_kl_and_in_steps_have_intervals_and_no_verdict():
+    # rlhf gains 2 in each seed, so 1.8 is the mark: after 18 steps. abc of seed s is there after
+    # 18 / (2 + s / 2) steps of its first straight line, and scores (1 + s / 4) x KL / 2.
+    curves = [cell("rlhf", seed, 0.0, 1.0, 2.0) for seed in range(5)]
+    curves += [cell("abc", seed, 0.0, 2.0 + seed / 2, 4.0 + seed) for seed in range(5)]
+    title, head, _, line, *caption = text(secondary_table(summary(*curves)))
+    assert "no verdict" in title
+    assert head == "difference at 2.0 nats at 4.0 nats at 6.0 nats steps to gain"
+    # Differences at 2 nats .5, .75, 1, 1.25, 1.5: mean 1, s = .395, t(4) = 2.776.
+    assert line.startswith("abc - rlhf +1.00 ± 0.49 +2.00 ± 0.98 +3.00 ± 1.47 -11.6")
+    said = " ".join(caption)
+    assert "25, 50, 75 % of the smallest largest one" in said
+    assert "to +1.80, 90 % of what rlhf gains" in said
+    assert "not there" not in said
+
+
+def test_cells_that_do_not_arrive_are_counted():
+    curves = [cell("rlhf", 0, 0.0, 1.0, 2.0), cell("rlhf", 1, 0.0, 1.0, 2.0)]
+    curves += [cell("abc", 0, 0.0, 0.5, 1.0), cell("abc", 1, 0.0, 2.0, 3.0)]
+    shown = text(secondary_table(summary(*curves)))
+    # In steps: 20 - 18 and 9 - 18. Two pairs have no interval.
+    assert "abc - rlhf +0.12 +0.25 +0.12 -3.5" in shown
+    assert "not there by step 20, which they count with: abc 1 of 2" in " ".join(shown)
+
+
+def test_without_kl_gain_or_contrasts_there_is_no_such_table():
+    flat = CellCurve("rlhf", 0, (0, 10), {"eval/score": (1.0, 1.0)})
+    assert secondary_table(summary(flat)) is None
+    gains = [cell("rlhf", 0, 0.0, 1.0, 2.0), cell("abc", 0, 0.0, 1.0, 2.0)]
+    assert secondary_table(summarise(ARMS, gains, [])) is None
+
+
+def test_collapsed_runs_are_marked_and_cells_without_a_result_named():
+    curves = [cell("rlhf", 0, 1.0, -1.0, -2.0), cell("abc", 0, 1.0, 1.0, 2.0)]
+    lost = FailedCell("abc", 1, "failed", "loss is nan")
+    [table] = per_seed_tables(summary(*curves, failed=(lost,)))
+    shown = text(table)
+    assert "abc +1.25 failed +1.25" in shown
+    assert any(line.startswith("rlhf -0.75*") for line in shown)
+    assert "* collapsed: ended below the SFT model" in " ".join(shown)
+
+
+def test_nothing_is_marked_where_nothing_collapsed():
+    [table] = per_seed_tables(summary(cell("abc", 0, 0.0, 1.0, 2.0)))
+    assert "*" not in "".join(text(table))
