@@ -90,7 +90,8 @@ class ConsoleReporter:
         if self._task is not None:
             self._progress.update(self._task, completed=done, numbers=shown)
         now = time.monotonic()
-        if self._plain and (now - self._last_line > _PLAIN_INTERVAL or done == self._total):
+        finished = self._total > 0 and done == self._total
+        if self._plain and (finished or now - self._last_line > _PLAIN_INTERVAL):
             of = f"/{self._total}" if self._total else ""
             self._line(f"{self._what}: {done}{of}  {shown}".rstrip())
             self._last_line = now
