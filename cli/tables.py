@@ -12,40 +12,46 @@ if TYPE_CHECKING:
     from abcrl.analysis.contrasts import PairedContrast
     from abcrl.stages.compare import CompareResult
 
-_SEEDS_ABREAST = 6
+# Columns that no terminal limits: what is piped or redirected is not cut.
+_ELSEWHERE = 160
+# What a table puts around the content of each column.
+_AROUND = 3
 
 
 def print_comparison(result: "CompareResult") -> None:
     """Prints arms, per-seed values, verdicts, failed cells and where everything is."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     summary = result.summary
     # Words wrap on a terminal; elsewhere a line stays a line.
     whole = not console.is_terminal
+    if whole:
+        console.width = max(console.width, _ELSEWHERE)
     console.print(_arms(summary))
     console.print()
-    for table in per_seed_tables(summary):
+    for table in per_seed_tables(summary, console.width):
         console.print(table)
     secondary = secondary_table(summary)
     if secondary is not None:
         console.print(secondary)
         console.print()
     for verdict in summary.verdicts:
-        console.print(f"Verdict: {verdict}", markup=False, soft_wrap=whole)
+        console.print(f"Verdict: {verdict}", soft_wrap=whole)
     for cell in summary.failed:
         text = (
             f"{cell.status}: {cell.arm.name} seed {cell.seed}: {cell.reason or 'no reason known'}"
         )
-        console.print(text, markup=False, soft_wrap=whole)
-    console.print(f"\nresults  {result.folder}", markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=whole)
+    console.print(f"\nresults  {result.folder}", soft_wrap=True)
     if result.figure is not None:
-        console.print(f"figure   {result.figure} (and .svg)", markup=False, soft_wrap=True)
-    console.print(f"report   {result.report}", markup=False, soft_wrap=True)
+        console.print(f"figure   {result.figure} (and .svg)", soft_wrap=True)
+    console.print(f"report   {result.report}", soft_wrap=True)
 
 
 def _arms(summary: "Summary") -> Table:
     title = "AUC: mean held-out score over training, mean over seeds"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("arm", "beta", "lambda"):
+    table.add_column("arm", overflow="fold")
+    for column in ("beta", "lambda"):
         table.add_column(column, no_wrap=True)
     against = f"AUC - {summary.baseline}" if summary.baseline else "difference"
     gold = any("gold_score" in arm.finals for arm in summary.arms)
@@ -77,17 +83,27 @@ def _caption(summary: "Summary") -> str:
     return "; ".join(parts)
 
 
-def per_seed_tables(summary: "Summary") -> list[Table]:
-    """Returns the AUC of every cell: a column a seed, in as many tables as 80 columns take."""
+def per_seed_tables(summary: "Summary", width: int) -> list[Table]:
+    """Returns the AUC of every cell: a column a seed, in as many tables as the width takes.
+
+    Args:
+        summary: Of the comparison.
+        width: Characters of a line. Long names of arms are folded to a third of it.
+    """
     seeds = sorted({cell.seed for cell in summary.cells})
     values = {(cell.arm.name, cell.seed): cell for cell in summary.cells}
+    longest = min(width // 3, max(len(arm.arm.name) for arm in summary.arms))
+    column = _AROUND + max(len(f"seed {seed}") for seed in seeds)
+    column = max([column, *(_AROUND + len(_say_cell(cell)) for cell in summary.cells)])
+    left = width - (longest + _AROUND) - (len("median") + _AROUND) - 1
+    abreast = max(1, left // column)
     tables = []
-    for start in range(0, len(seeds), _SEEDS_ABREAST):
-        some = seeds[start : start + _SEEDS_ABREAST]
-        last = start + _SEEDS_ABREAST >= len(seeds)
+    for start in range(0, len(seeds), abreast):
+        some = seeds[start : start + abreast]
+        last = start + abreast >= len(seeds)
         title = "AUC of each seed" if start == 0 else None
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-        table.add_column("arm", no_wrap=True)
+        table.add_column("arm", overflow="fold", max_width=longest)
         for name in (*(f"seed {seed}" for seed in some), *(["median"] if last else [])):
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         for arm in summary.arms:
@@ -96,12 +112,12 @@ def per_seed_tables(summary: "Summary") -> list[Table]:
             table.add_row(arm.arm.name, *shown, *([_number(arm.auc.median)] if last else []))
         tables.append(table)
     if any(arm.collapsed for arm in summary.arms):
+        tables[-1].caption_justify = "left"
         tables[
             -1
         ].caption = (
             "* collapsed: ended below the SFT model, or its KL cannot be one; counts like others"
         )
-        tables[-1].caption_justify = "left"
     return tables
 
 

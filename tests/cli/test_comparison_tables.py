@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from abcrl_cli.tables import per_seed_tables, secondary_table
 from rich.console import Console
 from rich.table import Table
@@ -19,9 +20,9 @@ def cell(arm: str, seed: int, *scores: float) -> CellCurve:
     return CellCurve(arm, seed, (0, 10, 20), {"eval/score": scores, "eval/kl_exact": kls})
 
 
-def text(table: Table | None) -> list[str]:
+def text(table: Table | None, width: int = 80) -> list[str]:
     assert table is not None
-    console = Console(width=80, file=io.StringIO(), record=True)
+    console = Console(width=width, markup=False, file=io.StringIO(), record=True)
     console.print(table)
     return [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
 
@@ -65,7 +66,7 @@ def test_without_kl_gain_or_contrasts_there_is_no_such_table():
 def test_collapsed_runs_are_marked_and_cells_without_a_result_named():
     curves = [cell("rlhf", 0, 1.0, -1.0, -2.0), cell("abc", 0, 1.0, 1.0, 2.0)]
     lost = FailedCell("abc", 1, "failed", "loss is nan")
-    [table] = per_seed_tables(summary(*curves, failed=(lost,)))
+    [table] = per_seed_tables(summary(*curves, failed=(lost,)), 80)
     shown = text(table)
     assert "abc +1.25 failed +1.25" in shown
     assert any(line.startswith("rlhf -0.75*") for line in shown)
@@ -73,5 +74,25 @@ def test_collapsed_runs_are_marked_and_cells_without_a_result_named():
 
 
 def test_nothing_is_marked_where_nothing_collapsed():
-    [table] = per_seed_tables(summary(cell("abc", 0, 0.0, 1.0, 2.0)))
+    [table] = per_seed_tables(summary(cell("abc", 0, 0.0, 1.0, 2.0)), 80)
     assert "*" not in "".join(text(table))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("length", [3, 30, 64])
+def test_no_number_is_cut_however_long_the_names_and_many_the_seeds(width, length):
+    arms = [ArmInfo(f"{letter}" * length, "abc", 0.8, 0.95) for letter in "ab"]
+    lost = FailedCell(arms[0].name, 11, "interrupted", "")
+    curves = [
+        CellCurve(arm.name, seed, (0, 10), {"eval/score": (0.0, 2.0 * seed)})
+        for arm in arms
+        for seed in range(12)
+        if (arm.name, seed) != (lost.arm, lost.seed)
+    ]
+    tables = per_seed_tables(summarise(arms, curves, [], [lost]), width)
+    shown = " ".join(line for table in tables for line in text(table, width))
+    assert "…" not in shown
+    assert [f"seed {seed}" in shown for seed in range(12)] == [True] * 12
+    assert all(shown.count(f"+{seed}.00") >= 2 for seed in range(11))
+    assert "interrupted" in shown
+    assert shown.count("median") == 1
