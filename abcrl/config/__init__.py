@@ -1,14 +1,16 @@
 """Every choice a run has: frozen groups, one root model per command. Imports no torch."""
 
-from .arms import ArmConfig, ContrastConfig
-from .cells import Cell, StageRun, plan_cells, shared_stages
+from .arms import ArmConfig
+from .cells import Cell, StageRun, plan_cells, runs_by_stage, shared_stages
 from .checkpoint import CheckpointConfig, TrainingCheckpointConfig, differing_settings
 from .columns import ColumnsConfig, RowsConfig
 from .compare import CompareConfig, parse_seeds
+from .contrasts import ContrastConfig
 from .credit import CreditConfig
 from .data import DataConfig
 from .errors import InputError, RunFailedError
 from .eval import EvalConfig
+from .grid import GridConfig
 from .inspect import InspectConfig
 from .load import differing_keys, flatten, load_config, read_yaml, to_yaml, validate
 from .networks import AdaptationConfig, LoraConfig, NetworksConfig
@@ -34,6 +36,7 @@ __all__ = [
     "DataConfig",
     "EvalConfig",
     "EvaluationConfig",
+    "GridConfig",
     "InputError",
     "InspectConfig",
     "KlConfig",
@@ -67,6 +70,7 @@ __all__ = [
     "parse_seeds",
     "plan_cells",
     "read_yaml",
+    "runs_by_stage",
     "shared_stages",
     "stream_seed",
     "to_yaml",

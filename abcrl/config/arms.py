@@ -1,22 +1,23 @@
-"""The arms of a comparison, the axes along which they are repeated, and the declared contrasts."""
+"""The arms of a comparison: reward modes with their options, and what a sweep makes of them."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from .base import Group
-from .load import overlay, unfold
+from .explain import explain
+from .load import flatten, overlay, unfold
 from .ppo import PpoSettings
 from .reward import RewardConfig, RewardMode
+from .sweep import BETA, GAE_LAMBDA, SHARED, SweepPoint, overlap, sweep_points, swept_keys
 
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-Axis = Annotated[list[JsonValue], Field(min_length=1)]
-
-# What all cells must have in common for their held-out scores to be paired, or an arm has itself.
-_SHARED = ("steps", "data", "prompt", "evaluation", "checkpoint")
-_BETA = "reward.beta"
+# Such a name, and the point of a sweep: all that a folder's name may hold.
+_SWEPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._,=#-]+)?")
+_LONGEST_NAME = 120
 ALL_MODES = "all"
 """Stands for the arms of every mode."""
 
@@ -40,7 +41,7 @@ class ArmConfig(Group):
 
     @model_validator(mode="after")
     def _cells_stay_comparable(self) -> Self:
-        given = [key for key in (*_SHARED, "reward") if key in self.settings]
+        given = [key for key in (*SHARED, "reward") if key in self.settings]
         if given:
             advice = (
                 "it has a place of its own in the arm"
@@ -50,6 +51,10 @@ class ArmConfig(Group):
             raise ValueError(
                 f"settings must leave out {given[0]}, received {self.settings[given[0]]!r}; "
                 f"{advice}"
+            )
+        if self.gae_lambda is not None and GAE_LAMBDA in flatten(self.settings):
+            raise ValueError(
+                f"settings must leave out {GAE_LAMBDA}: the arm has gae_lambda {self.gae_lambda}"
             )
         return self
 
@@ -78,132 +83,146 @@ class ArmConfig(Group):
             algorithm = algorithm.replace(gae_lambda=self.gae_lambda)
         return changed.replace(reward=self.reward, ppo=algorithm)
 
-    def at(self, point: Mapping[str, JsonValue]) -> "ArmConfig":
+    def effective(self, settings: PpoSettings) -> dict[str, Any]:
+        """Returns what decides the arm's runs, by dotted key.
+
+        Beta is the one in force, and keys that nothing reads with the others as they are have no
+        part in it.
+        """
+        applied = self.apply(settings)
+        values = flatten(applied.model_dump(mode="json"))
+        values[BETA] = applied.reward.effective_beta
+        for key in _unread(applied):
+            del values[key]
+        return values
+
+    @property
+    def own_keys(self) -> set[str]:
+        """The keys of the `ppo` section that a sweep would take from the arm."""
+        keys = set(flatten(self.settings)) if self.settings else set()
+        if self.gae_lambda is not None:
+            keys.add(GAE_LAMBDA)
+        if self.reward.beta is not None:
+            keys.add(BETA)
+        return keys
+
+    def at(self, point: SweepPoint) -> "ArmConfig":
         """Returns the arm at a point of the sweep, named after it: `abc@kl.coef=0.2`.
 
         A sparse arm has no beta, and is the same for all.
         """
-        own = {key: value for key, value in point.items() if key != _BETA or not self.is_sparse}
+        own = [key for key in point.values if key != BETA or not self.is_sparse]
         if not own:
             return self
         reward, settings = self.reward, dict(self.settings)
-        for key, value in own.items():
-            if key == _BETA:
-                reward = reward.replace(beta=value)
+        for key in own:
+            if key == BETA:
+                reward = reward.replace(beta=point.values[key])
             else:
-                settings = overlay(settings, unfold({key: value}))
-        name = f"{self.name}@{','.join(f'{key}={value}' for key, value in own.items())}"
+                settings = overlay(settings, unfold({key: point.values[key]}))
+        name = f"{self.name}@{','.join(f'{key}={point.labels[key]}' for key in own)}"
         return self.model_copy(update={"name": name, "reward": reward, "settings": settings})
 
 
-class ContrastConfig(Group):
-    """A declared difference of two arms, `arm - baseline`."""
-
-    arm: ArmName
-    """The arm that is tested."""
-    baseline: ArmName
-    """The arm it is held against."""
-    margin: Annotated[float, Field(gt=0)] | None = None
-    """Also test whether the difference is smaller than this, in score units; null: do not."""
-    margin_of: Annotated[tuple[ArmName, ArmName] | None, Field(strict=False)] = None
-    """margin is a share of this contrast instead: [arm, baseline]."""
-
-    @model_validator(mode="after")
-    def _a_share_has_its_size(self) -> Self:
-        if self.margin_of is not None and self.margin is None:
-            raise ValueError("margin must be given with margin_of, received null; e.g. margin: 0.2")
-        return self
-
-    @property
-    def arms(self) -> set[str]:
-        """Names of all arms that it needs."""
-        return {self.arm, self.baseline, *(self.margin_of or ())}
-
-    def rename(self, names: Mapping[str, str]) -> Self:
-        """Returns the contrast of the arms that have taken the place of these."""
-        whole = None
-        if self.margin_of is not None:
-            whole = (names[self.margin_of[0]], names[self.margin_of[1]])
-        changes = {"arm": names[self.arm], "baseline": names[self.baseline], "margin_of": whole}
-        return self.model_copy(update=changes)
+def _unread(settings: PpoSettings) -> list[str]:
+    """Returns the keys that nothing reads with the others as they are."""
+    score, kl = settings.score, settings.kl
+    return [
+        *(["kl.target", "kl.horizon"] if kl.controller == "fixed" else []),
+        *(["kl.loss_coef"] if kl.loss == "none" else []),
+        *(["score.center_samples"] if score.center == "none" and score.scale != "sft" else []),
+    ]
 
 
-def complete_arms(arms: Sequence[ArmConfig]) -> list[ArmConfig]:
+def apply_at(arm: ArmConfig, point: SweepPoint, settings: PpoSettings) -> PpoSettings:
+    """Returns the PPO settings of an arm at a point of the sweep.
+
+    Raises:
+        ValueError: In one line: a setting is none or does not go with the others, a mode that
+            spreads the score is discounted, or the arm has no name there that a folder could have.
+    """
+    name = arm.name
+    try:
+        there = arm.at(point)
+        name = there.name
+        applied = there.apply(settings)
+        applied.require_undiscounted()
+    except ValidationError as error:
+        root = RewardConfig if error.title == RewardConfig.__name__ else PpoSettings
+        raise ValueError(f"arm {name}: {explain(root, error)[0]}") from None
+    except ValueError as error:
+        raise ValueError(f"arm {name}: {error}") from None
+    if len(name) > _LONGEST_NAME or not _SWEPT_NAME.fullmatch(name):
+        raise ValueError(
+            f"arm {name}: with the point of the sweep its name must be at most {_LONGEST_NAME} "
+            f"letters, digits and . _ -, received {len(name)}; give the arm a shorter one, or "
+            f"sweep fewer keys"
+        )
+    return applied
+
+
+def require_swept(
+    arms: Sequence[ArmConfig], sweep: Mapping[str, Sequence[JsonValue]], settings: PpoSettings
+) -> None:
+    """Refuses a sweep of what arms set themselves, and one that changes nothing in an arm.
+
+    Args:
+        arms: As they are without the sweep.
+        sweep: Values by key; see `require_sweepable`.
+        settings: What is in force where an arm says nothing else.
+
+    Raises:
+        ValueError: Names arm and key.
+    """
+    for key, values in sweep.items():
+        for arm in arms:
+            taken = overlap(swept_keys(key, values), arm.own_keys)
+            if taken:
+                raise ValueError(
+                    f"sweep must leave out {key}: arm {arm.name} sets {taken[0]} itself; remove "
+                    f"it there, or give each value an arm of its own"
+                )
+        if key == BETA and all(arm.is_sparse for arm in arms):
+            raise ValueError(f"sweep must leave out {key}: none of the arms has a beta")
+    for arm in arms:
+        seen: dict[str, str] = {}
+        for one in {one.name: one for one in map(arm.at, sweep_points(sweep))}.values():
+            same = seen.setdefault(json.dumps(one.effective(settings), sort_keys=True), one.name)
+            if same != one.name:
+                raise ValueError(
+                    f"sweep must change what arms do: {same} and {one.name} would be the same run"
+                )
+
+
+def complete_arms(
+    arms: Sequence[ArmConfig], settings: PpoSettings, sweep: Mapping[str, Sequence[JsonValue]]
+) -> list[ArmConfig]:
     """Returns the arms that a comparison of everything has beside the given ones.
 
-    Every mode that none of them has; sparse rewards at lambda 1; uniform with the beta that the
-    other dense modes have by default.
+    Every mode that none of them has; sparse rewards at lambda 1; uniform with abc's beta. What is
+    swept needs no such arm: the sweep says where lambda is 1, and gives uniform and abc one beta.
+
+    Args:
+        arms: The given ones.
+        settings: What is in force where an arm says nothing else.
+        sweep: Values by key.
     """
     modes = {arm.reward.mode for arm in arms}
     added = [ArmConfig.of_mode(mode) for mode in RewardMode if mode not in modes]
-    if not any(arm.is_sparse and arm.gae_lambda == 1.0 for arm in arms):
-        sparse = RewardConfig(mode=RewardMode.RLHF)
-        added.append(ArmConfig(name="rlhf-lambda1", reward=sparse, gae_lambda=1.0))
-    beta = RewardMode.ABC.default_beta
-    if not any(
-        arm.reward.mode is RewardMode.UNIFORM and arm.reward.effective_beta == beta for arm in arms
-    ):
+    swept = {leaf for key, values in sweep.items() for leaf in swept_keys(key, values)}
+    have = [*arms, *added]
+    somewhere = sweep_points(sweep)[0]
+    applied = [arm.at(somewhere).apply(settings) for arm in have if arm.is_sparse]
+    sparse = [one.ppo.gae_lambda for one in applied]
+    if 1.0 not in sparse and GAE_LAMBDA not in swept:
+        rlhf = RewardConfig(mode=RewardMode.RLHF)
+        added.append(ArmConfig(name="rlhf-lambda1", reward=rlhf, gae_lambda=1.0))
+    betas = {
+        mode: [arm.reward.effective_beta for arm in have if arm.reward.mode is mode]
+        for mode in (RewardMode.ABC, RewardMode.UNIFORM)
+    }
+    beta = betas[RewardMode.ABC][0]
+    if beta not in betas[RewardMode.UNIFORM] and BETA not in swept:
         uniform = RewardConfig(mode=RewardMode.UNIFORM, beta=beta)
         added.append(ArmConfig(name=f"uniform-{beta:g}", reward=uniform))
     return added
-
-
-def require_sweepable(sweep: Mapping[str, object]) -> None:
-    """Refuses keys that all cells have in common, and those of an arm that a sweep cannot reach.
-
-    Raises:
-        ValueError: Names the first.
-    """
-    for key in sweep:
-        section = key.partition(".")[0]
-        if section in _SHARED:
-            raise ValueError(
-                f"sweep must leave out {key}: held-out scores of one comparison have {section} in "
-                f"common; set it in ppo, and compare in another folder"
-            )
-        if section == "reward" and key != _BETA:
-            raise ValueError(
-                f"sweep must leave out {key}: of an arm's reward only beta is swept; give each "
-                f"value an arm of its own"
-            )
-
-
-def sweep_points(sweep: Mapping[str, Sequence[JsonValue]]) -> list[dict[str, JsonValue]]:
-    """Returns every combination of the axes' values; without axes, the one point of none."""
-    return [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
-
-
-def default_contrasts(arms: Sequence[ArmConfig], gae_lambda: float) -> list[ContrastConfig]:
-    """Returns what is declared where nobody declares: what each arm could show, and no more.
-
-    Each dense mode against sparse rewards; sparse rewards at lambda 1 against those, because lambda
-    alone can do what density does; abc against these, against uniform with the same beta and
-    against its own credit on other tokens. Controls are held against abc alone.
-
-    Args:
-        arms: In the order of the tables.
-        gae_lambda: The lambda of arms that name none.
-    """
-    sparse = {
-        arm.name: gae_lambda if arm.gae_lambda is None else arm.gae_lambda
-        for arm in arms
-        if arm.is_sparse and not arm.settings
-    }
-    if not sparse:
-        return []
-    baseline = min(sparse, key=lambda name: (sparse[name] == 1.0, list(sparse).index(name)))
-    undiscounted = [name for name in sparse if sparse[name] == 1.0 and name != baseline]
-    dense = [arm for arm in arms if not arm.is_sparse and not arm.reward.mode.is_control]
-    declared = [(arm.name, baseline) for arm in dense]
-    declared += [(name, baseline) for name in undiscounted]
-    for arm in (arm for arm in dense if arm.reward.mode is RewardMode.ABC):
-        declared += [(arm.name, name) for name in undiscounted]
-        declared += [(arm.name, other.name) for other in arms if _differs_in_content(arm, other)]
-    return [ContrastConfig(arm=arm, baseline=other) for arm, other in declared]
-
-
-def _differs_in_content(arm: ArmConfig, other: ArmConfig) -> bool:
-    """Whether the other arm is as dense as abc, with uniform credit or abc's own elsewhere."""
-    modes = (RewardMode.UNIFORM, RewardMode.SHUFFLED)
-    alike = arm.reward.effective_beta == other.reward.effective_beta
-    return alike and other.reward.mode in modes and arm.gae_lambda == other.gae_lambda

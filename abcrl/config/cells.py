@@ -67,3 +67,13 @@ def plan_cells(config: CompareConfig) -> list[Cell]:
             )
             cells.append(Cell(arm, seed, ppo))
     return cells
+
+
+def runs_by_stage(config: CompareConfig) -> dict[str, list[StageRun]]:
+    """Returns every run, in pipeline order, by the section that configures it."""
+    sft, reward_model = shared_stages(config)
+    return {
+        "sft": [] if sft is None else [sft],
+        "train_rm": [] if reward_model is None else [reward_model],
+        "ppo": [cell.run for cell in plan_cells(config)],
+    }

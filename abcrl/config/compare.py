@@ -5,27 +5,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from .arms import (
     ALL_MODES,
     ArmConfig,
-    Axis,
-    ContrastConfig,
+    apply_at,
     complete_arms,
-    default_contrasts,
-    require_sweepable,
-    sweep_points,
+    require_swept,
 )
 from .base import Group
+from .contrasts import ContrastConfig, default_contrasts, require_declarable
 from .errors import InputError
-from .explain import explain
+from .grid import GridConfig
 from .load import validate
 from .paths import ModelReference, OutputPath
 from .ppo import PpoSettings
 from .reward import RewardMode
 from .run import MachineConfig
 from .sft import SftSettings
+from .sweep import Axis, require_sweepable, sweep_points
 from .train_rm import RewardModelSettings
 
 Seed = Annotated[int, Field(ge=0)]
@@ -69,8 +68,7 @@ class CompareConfig(Group):
 
     output: OutputPath = "runs/compare"
     """Folder of the comparison; a later call with the same configuration goes on there."""
-    jobs: Annotated[int, Field(ge=1)] | None = None
-    """Cells at the same time; null: one per CPU core, one on a GPU. Changes no result."""
+    grid: GridConfig = GridConfig()
     machine: MachineConfig = MachineConfig()
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=lambda: [0, 1, 2], min_length=1
@@ -108,6 +106,15 @@ class CompareConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _a_cluster_chooses_the_device(self) -> Self:
+        if self.grid.engine == "ray" and self.machine.device.startswith("cuda:"):
+            raise ValueError(
+                f"machine.device must be auto, cpu, cuda or mps with grid.engine ray, which gives "
+                f"each cell a GPU of its own, received {self.machine.device!r}; set it to cuda"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> Self:
         names = Counter(arm.name for arm in self.arms)
         repeated = [name for name, count in names.items() if count > 1]
@@ -115,12 +122,7 @@ class CompareConfig(Group):
             raise ValueError(f"arms must have different names, received {repeated[0]!r} twice")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be different, received {self.seeds}")
-        for contrast in self.contrasts or []:
-            unknown = contrast.arms - set(names)
-            if unknown:
-                raise ValueError(
-                    f"contrasts must name arms ({', '.join(names)}), received {min(unknown)!r}"
-                )
+        require_declarable(self.contrasts or [], list(names))
         return self
 
     @model_validator(mode="after")
@@ -137,7 +139,7 @@ class CompareConfig(Group):
         return self
 
     @model_validator(mode="after")
-    def _models_read_what_they_were_trained_on(self) -> Self:
+    def _prompts_are_written_alike(self) -> Self:
         sections = {"sft": self.sft, "train_rm": self.train_rm, "ppo": self.ppo}
         written = {
             f"{name}.data.template": section.data.template
@@ -145,54 +147,66 @@ class CompareConfig(Group):
             if section is not None and not section.data.built_in
         }
         _require_equal(written, "all stages must write prompts for the policy in the same way")
-        if self.train_rm is not None:
-            read = {
-                "train_rm.template": self.train_rm.template,
-                "ppo.score.template": self.ppo.score.template,
-            }
-            _require_equal(read, "PPO must give the reward model what it was trained on")
         return self
 
     @model_validator(mode="after")
-    def _everything_fits_the_context(self) -> Self:
-        context = None if self.sft is None else self.sft.context_length
-        if context is None:
-            return self
-        lengths = {
-            "ppo.prompt.max_tokens + ppo.response.cap_high": (
-                self.ppo.prompt.max_tokens + self.ppo.response.cap_high
-            ),
-        }
+    def _reward_model_texts_fit_the_context(self) -> Self:
         if self.train_rm is not None:
-            lengths["train_rm.training.max_length"] = self.train_rm.training.max_length
-        for key, length in lengths.items():
-            if length > context:
-                raise ValueError(
-                    f"{key} must fit sft.model.context_length ({context} tokens), received "
-                    f"{length}; lower it or give the model a longer context"
-                )
+            self._require_fit("train_rm.training.max_length", self.train_rm.training.max_length)
         return self
 
     @model_validator(mode="after")
     def _arms_go_with_the_settings(self) -> Self:
         require_sweepable(self.sweep)
-        for arm in self.swept_arms:
-            try:
-                arm.apply(self.ppo).require_undiscounted()
-            except ValidationError as error:
-                raise ValueError(f"arm {arm.name}: {explain(PpoSettings, error)[0]}") from None
-            except ValueError as error:
-                raise ValueError(f"arm {arm.name}: {error}") from None
+        for point in sweep_points(self.sweep):
+            for arm in self.arms:
+                applied = apply_at(arm, point, self.ppo)
+                self._require_agreement(arm.at(point).name, applied)
+        require_swept(self.arms, self.sweep, self.ppo)
         return self
+
+    @model_validator(mode="after")
+    def _margins_are_of_one_contrast(self) -> Self:
+        whole: dict[tuple[str, str], ContrastConfig] = {}
+        for one in self._contrasts_by_point():
+            if whole.setdefault((one.arm, one.baseline), one) != one:
+                raise ValueError(
+                    f"margin_of must name arms that the sweep leaves alone where it leaves "
+                    f"{one.arm} and {one.baseline} alone, received {one.margin_of}; state the "
+                    f"margin in score units"
+                )
+        return self
+
+    def _require_agreement(self, name: str, applied: PpoSettings) -> None:
+        """Refuses an arm whose texts the models cannot read, or have not learnt to read."""
+        where = "" if applied.response == self.ppo.response else f" of arm {name}"
+        self._require_fit(
+            f"ppo.prompt.max_tokens + ppo.response.cap_high{where}",
+            applied.prompt.max_tokens + applied.response.cap_high,
+        )
+        if self.train_rm is not None:
+            where = "" if applied.score == self.ppo.score else f" of arm {name}"
+            read = {
+                "train_rm.template": self.train_rm.template,
+                f"ppo.score.template{where}": applied.score.template,
+            }
+            _require_equal(read, "PPO must give the reward model what it was trained on")
+
+    def _require_fit(self, key: str, length: int) -> None:
+        context = None if self.sft is None else self.sft.context_length
+        if context is not None and length > context:
+            raise ValueError(
+                f"{key} must fit sft.model.context_length ({context} tokens), received "
+                f"{length}; lower it or give the model a longer context"
+            )
 
     def select_arms(self, names: Sequence[str]) -> Self:
         """Returns the comparison of some arms: by name, or the default arm of a reward mode.
 
-        `all` alone: the arms that are there, every other mode, rlhf at lambda 1, and uniform with
-        the beta of the other dense modes.
+        `all` alone: the arms that are there, and those of `complete_arms`.
 
         Declared contrasts of arms that are left out are left out too; if none is left, the default
-        ones are declared.
+        ones are declared, unless none was declared on purpose.
 
         Raises:
             InputError: A name is neither, or the arms do not go with the other settings.
@@ -200,8 +214,9 @@ class CompareConfig(Group):
         known = {arm.name: arm for arm in self.arms}
         modes = {mode.value: ArmConfig.of_mode(mode) for mode in RewardMode}
         if list(names) == [ALL_MODES]:
-            names = [*known, *(arm.name for arm in complete_arms(self.arms))]
-            modes |= {arm.name: arm for arm in complete_arms(self.arms)}
+            others = complete_arms(self.arms, self.ppo, self.sweep)
+            modes |= {arm.name: arm for arm in others}
+            names = [*known, *(arm.name for arm in others)]
         unknown = [name for name in names if name not in {**known, **modes}]
         if unknown:
             raise InputError(
@@ -209,9 +224,8 @@ class CompareConfig(Group):
                 f"({', '.join(modes)}), received {unknown[0]!r}"
             )
         contrasts = self.contrasts
-        if contrasts is not None:
-            kept = [one for one in contrasts if one.arms <= set(names)]
-            contrasts = kept or None
+        if contrasts:
+            contrasts = [one for one in contrasts if one.arms <= set(names)] or None
         arms = [{**modes, **known}[name] for name in dict.fromkeys(names)]
         return validate(type(self), {**self.__dict__, "arms": arms, "contrasts": contrasts})
 
@@ -227,11 +241,16 @@ class CompareConfig(Group):
 
         See `default_contrasts`.
         """
-        declared = self.contrasts
-        if declared is None:
-            declared = default_contrasts(self.arms, self.ppo.ppo.gae_lambda)
-        swept = []
+        return list({(one.arm, one.baseline): one for one in self._contrasts_by_point()}.values())
+
+    def _contrasts_by_point(self) -> list[ContrastConfig]:
+        """Those of every point; of arms that the sweep leaves alone they come more than once."""
+        found: list[ContrastConfig] = []
         for point in sweep_points(self.sweep):
-            names = {arm.name: arm.at(point).name for arm in self.arms}
-            swept += [contrast.rename(names) for contrast in declared]
-        return list({(one.arm, one.baseline): one for one in swept}.values())
+            arms = {arm.name: arm.at(point) for arm in self.arms}
+            if self.contrasts is None:
+                found += default_contrasts(list(arms.values()), self.ppo)
+            else:
+                names = {name: arm.name for name, arm in arms.items()}
+                found += [contrast.rename(names) for contrast in self.contrasts]
+        return found

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from .base import Group
 from .columns import ColumnsConfig, Format, Labels, RowsConfig, zero_and_one
-from .paths import absolute_if_local
+from .paths import NamesFiles, absolute_if_local
 from .template import check_policy_template
 
 FILE_SUFFIXES = (
@@ -54,14 +54,14 @@ def _source(value: str) -> str:
 class DataConfig(Group):
     """Where the texts come from, what their rows hold, and how they are divided."""
 
-    source: Annotated[str, Field(min_length=1), AfterValidator(_source)] = "toy"
+    source: Annotated[str, Field(min_length=1), AfterValidator(_source), NamesFiles()] = "toy"
     """toy (generated reviews), a file (.jsonl, .csv, .txt, each also .gz; .parquet, .arrow) or a
     Hub id."""
     subset: str | None = None
     """Hub id: name of its configuration, where it has several."""
     split: Annotated[str, Field(min_length=1)] | None = None
     """Hub id: the split to read; null: train."""
-    validation: Annotated[str, Field(min_length=1)] | None = None
+    validation: Annotated[str, Field(min_length=1), NamesFiles()] | None = None
     """What is held out from all training: a file, or of a Hub id a split (--validation); null: a
     share of the source. Rows of the source that are in it are left out."""
     format: Format = "auto"

@@ -1,6 +1,7 @@
 """Field types for folders and models: a resolved configuration holds absolute paths."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,8 +142,15 @@ def _exists(path: Path) -> bool:
         return False
 
 
-OutputPath = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
+@dataclass(frozen=True)
+class NamesFiles:
+    """Marks a field whose value, where it is an absolute path, is a file or folder of a run."""
+
+
+OutputPath = Annotated[str, Field(min_length=1), AfterValidator(absolute), NamesFiles()]
 """A folder to be written."""
 
-ModelReference = Annotated[str, Field(min_length=1), AfterValidator(absolute_if_local)]
+ModelReference = Annotated[
+    str, Field(min_length=1), AfterValidator(absolute_if_local), NamesFiles()
+]
 """A local model folder or a Hub id."""

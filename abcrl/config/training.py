@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from .base import Group
 from .paths import (
     ModelReference,
+    NamesFiles,
     absolute,
     absolute_if_local,
     read_model_file,
@@ -48,7 +49,7 @@ def _base(value: str) -> str:
 class ModelConfig(Group):
     """The model that SFT starts from."""
 
-    base: Annotated[str, Field(min_length=1), AfterValidator(_base)] = "small"
+    base: Annotated[str, Field(min_length=1), AfterValidator(_base), NamesFiles()] = "small"
     """tiny | small | a transformers config.json: from scratch; else a local folder or a Hub id."""
     architecture: str = "gpt2"
     """tiny | small: a transformers model type with a causal language model, e.g. gpt2 or llama."""

@@ -14,14 +14,16 @@ from .checkpoints import (
     unwritable,
     write_checkpoint,
 )
-from .durable import write_atomically
-from .environment import describe_environment, differing_environment
+from .durable import sweep, write_atomically
+from .environment import describe_code, describe_environment, differing_environment
+from .looks import LOOKS, Look, append_look, read_looks
 from .reading import (
     is_ppo_run,
     read_config,
     read_environment,
     read_fingerprints,
     read_last_row,
+    read_metrics,
     read_reason,
     read_recorded_status,
     read_rows,
@@ -31,10 +33,14 @@ from .reading import (
 from .run_folder import STREAMS, RunFolder, hold_run, write_json
 
 __all__ = [
+    "LOOKS",
     "STREAMS",
     "Checkpoint",
+    "Look",
     "RunFolder",
+    "append_look",
     "checkpoint_place",
+    "describe_code",
     "describe_environment",
     "differing_environment",
     "discard_checkpoints",
@@ -48,11 +54,14 @@ __all__ = [
     "read_environment",
     "read_fingerprints",
     "read_last_row",
+    "read_looks",
+    "read_metrics",
     "read_reason",
     "read_recorded_status",
     "read_rows",
     "read_seconds",
     "read_status",
+    "sweep",
     "unwritable",
     "write_atomically",
     "write_checkpoint",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from abcrl.config import InputError, RunFailedError
 
 from .digests import file_size, hash_start
-from .durable import draft_of, new_folder, remove_folder, sweep, sync
+from .durable import draft_of, new_folder, remove_folder, sweep, sync, write_atomically
 
 if TYPE_CHECKING:  # a comparison looks for checkpoints, and has no use for torch
     from torch import Tensor
@@ -149,6 +149,17 @@ def discard_checkpoints(run: Path, *, after: int = -1) -> None:
         (run / "checkpoints").rmdir()
 
 
+def replace_config(run: Path, config: str) -> None:
+    """Has each checkpoint that is not damaged hold the same settings with other paths."""
+    for step in _steps(run):
+        manifest = checkpoint_place(run, step) / _MANIFEST
+        try:
+            content = _read_content(manifest)
+        except _UnusableError:
+            continue  # whoever goes on will say so
+        write_atomically(manifest, _manifest({**content, "config": config}))
+
+
 @contextmanager
 def _refused_writes_named(place: Path) -> Iterator[None]:
     from safetensors import SafetensorError
@@ -184,9 +195,12 @@ def _write(place: Path, checkpoint: Checkpoint) -> None:
             "digests": checkpoint.digests,
             "files": {file.name: _hash_file(file) for file in sorted(draft.iterdir())},
         }
-        whole = {**content, "checksum": _hash_content(content)}
-        text = json.dumps(whole, indent=1, allow_nan=False)
-        (draft / _MANIFEST).write_text(text, encoding="utf-8")
+        (draft / _MANIFEST).write_text(_manifest(content), encoding="utf-8")
+
+
+def _manifest(content: Mapping[str, Any]) -> str:
+    whole = {**content, "checksum": _hash_content(content)}
+    return json.dumps(whole, indent=1, allow_nan=False)
 
 
 def _read(run: Path, place: Path) -> Checkpoint:

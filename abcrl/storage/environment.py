@@ -46,6 +46,11 @@ def describe_environment(*, device: str, fingerprints: dict[str, str]) -> dict[s
     }
 
 
+def describe_code() -> str:
+    """Returns which abcrl this process runs: its version, and a hash that edits change."""
+    return f"{metadata.version('abcrl')} (code {_code()})"
+
+
 def differing_environment(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Returns `name: then there, now now` for what equal runs must have in common.
 

@@ -278,3 +278,8 @@ def test_arms_whose_declared_contrasts_are_gone_get_the_default_ones():
         CompareConfig, assignments=["contrasts=[{arm: abc, baseline: rlhf}]"]
     ).select_arms(["rlhf", "abc-d"])
     assert [(one.arm, one.baseline) for one in config.declared_contrasts] == [("abc-d", "rlhf")]
+
+
+def test_no_contrasts_on_purpose_stay_none():
+    config = load_config(CompareConfig, assignments=["contrasts=[]"])
+    assert config.select_arms(["abc", "rlhf"]).declared_contrasts == []

@@ -132,7 +132,7 @@ def test_an_integer_is_a_number():
         (TrainRmConfig, "truncation.share=1.2", "truncation.share: must be less than or equal"),
         (CompareConfig, "seeds=[]", "seeds: must have at least 1 item"),
         (CompareConfig, "seeds=[0, -1]", "seeds.1: must be greater than or equal to 0"),
-        (CompareConfig, "jobs=0", "jobs: must be greater than or equal to 1"),
+        (CompareConfig, "grid.jobs=0", "grid.jobs: must be greater than or equal to 1"),
         (CompareConfig, "arms=[{name: a/b, reward: {}}]", "arms.0.name: must match"),
         (CompareConfig, "arms=[{name: .., reward: {}}]", "arms.0.name: must match"),
     ],
