@@ -4,10 +4,12 @@ Figures have to be imported by name (`abcrl.analysis.figures`, `reference_figure
 for matplotlib.
 """
 
-from .collect import Summary, result_rows, summarise, to_json
+from .collect import Summary, summarise
 from .contrasts import Finding, PairedContrast, contrast_arms
 from .curves import ArmInfo, CellCurve, FailedCell
+from .differences import PairedDifference
 from .equivalence import Contrast, Margin
+from .summary_files import result_rows, to_json
 from .verdicts import say_verdict
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Finding",
     "Margin",
     "PairedContrast",
+    "PairedDifference",
     "Summary",
     "contrast_arms",
     "result_rows",

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .curves import SCORE, ArmInfo, CellCurve, FailedCell
 from .endpoints import auc
@@ -47,7 +48,7 @@ def account_for_cells(
     keys = [(curve.arm, curve.seed) for curve in curves] + [(one.arm, one.seed) for one in failed]
     _require_each_once(arms, keys)
     by_name = {arm.name: arm for arm in arms}
-    common = _most_common_range(curves)
+    common = _most_common_steps(curves)
     cells = [_judge(by_name[curve.arm], curve, common) for curve in curves]
     cells += [CellResult(by_name[one.arm], one.seed, one.status, one.reason) for one in failed]
     cells += [
@@ -60,7 +61,7 @@ def account_for_cells(
     return sorted(cells, key=lambda cell: (order[cell.arm.name], cell.seed))
 
 
-def _judge(arm: ArmInfo, curve: CellCurve, common: tuple[int, int] | None) -> CellResult:
+def _judge(arm: ArmInfo, curve: CellCurve, common: tuple[int, ...]) -> CellResult:
     reason = _find_flaw(curve, common)
     if reason:
         return CellResult(arm, curve.seed, "failed", reason)
@@ -74,23 +75,45 @@ def _judge(arm: ArmInfo, curve: CellCurve, common: tuple[int, int] | None) -> Ce
     )
 
 
-def _find_flaw(curve: CellCurve, common: tuple[int, int] | None) -> str:
+def _find_flaw(curve: CellCurve, common: tuple[int, ...]) -> str:
     if not curve.steps:
         return f"no evaluation: no row has {SCORE}"
     if not all(math.isfinite(value) for value in curve.metrics[SCORE]):
         return f"{SCORE} is not finite"
-    covered = (curve.steps[0], curve.steps[-1])
-    if common is not None and covered != common:
+    if not _ascending(curve.steps):
+        return "its evaluations are not in the order of their steps, or one is there twice"
+    return _find_other_steps(curve.steps, common)
+
+
+def _find_other_steps(steps: tuple[int, ...], common: tuple[int, ...]) -> str:
+    covered, usual = (steps[0], steps[-1]), (common[0], common[-1])
+    if covered != usual:
         return (
-            f"evaluated from step {covered[0]} to {covered[1]}, the others from {common[0]} to "
-            f"{common[1]}"
+            f"evaluated from step {covered[0]} to {covered[1]}, the others from {usual[0]} to "
+            f"{usual[1]}"
         )
+    extra, lacking = sorted(set(steps) - set(common)), sorted(set(common) - set(steps))
+    if extra:
+        return f"evaluated at step {extra[0]}, the others not"
+    if lacking:
+        return f"not evaluated at step {lacking[0]}, the others were"
     return ""
 
 
-def _most_common_range(curves: Sequence[CellCurve]) -> tuple[int, int] | None:
-    ranges = Counter((curve.steps[0], curve.steps[-1]) for curve in curves if curve.steps)
-    return ranges.most_common(1)[0][0] if ranges else None
+def _most_common_steps(curves: Sequence[CellCurve]) -> tuple[int, ...]:
+    """Returns the steps at which most cells were evaluated; empty without any.
+
+    Of sets that are as common the one over the longest range, then that with the most evaluations:
+    which arm is named first has no say.
+    """
+    counts = Counter(curve.steps for curve in curves if curve.steps and _ascending(curve.steps))
+    if not counts:
+        return ()
+    return max(counts, key=lambda steps: (counts[steps], steps[-1] - steps[0], len(steps), steps))
+
+
+def _ascending(steps: Sequence[int]) -> bool:
+    return all(before < after for before, after in pairwise(steps))
 
 
 def _require_each_once(arms: Sequence[ArmInfo], keys: Sequence[tuple[str, int]]) -> None:

@@ -4,14 +4,16 @@ The primary endpoint is the AUC of the held-out score; contrasts and verdicts ar
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, median
 
 from .cells import CellResult, account_for_cells
 from .contrasts import PairedContrast, contrast_arms
 from .curves import GOLD_SCORE, SCORE, ArmInfo, CellCurve, FailedCell, mean_at_start
+from .differences import PairedDifference
 from .equivalence import Contrast
-from .secondary import Arrivals, EqualKl, scores_at_equal_kl, steps_to_gain
+from .notes import Earlier, note_contrast, unequal_inputs
+from .secondary import Arrivals, EqualKls, scores_at_equal_kl, steps_to_gain
 from .statistics import standard_error
 from .verdicts import say_verdict
 
@@ -61,24 +63,35 @@ class Summary:
     contrasts: tuple[PairedContrast, ...]
     verdicts: tuple[str, ...]
     """One sentence for each contrast."""
-    baseline: str | None
-    """Arm that the tables hold every other arm against; None where no contrast names one."""
-    differences: Mapping[str, PairedContrast]
-    """Every other arm against the baseline, for the tables: intervals, declared or not."""
+    baselines: Mapping[str, str]
+    """For each arm the one that the tables hold it against, at the same point of a sweep; without
+    the baselines themselves, and arms at points where no contrast names one."""
+    differences: Mapping[str, PairedDifference]
+    """Every arm against its baseline, for the tables: intervals, declared or not."""
     baseline_score: float | None
     """Held-out score of the SFT model; None if no cell was evaluated at step 0."""
     baseline_gold_score: float | None
-    equal_kl: tuple[EqualKl, ...]
-    """Empty where KLs do not compare."""
-    arrivals: Arrivals | None
-    """None without a baseline, or where it gained nothing."""
+    equal_kl: EqualKls
+    arrivals: tuple[Arrivals, ...]
+    """One for each baseline."""
     cells: tuple[CellResult, ...]
     """Every cell, by arm and seed."""
+    unequal_inputs: tuple[str, ...]
+    """In what finished cells with the same seed differ: policy, reward_model, texts; empty where
+    all rest on the same."""
+    reward_models: int
+    """How many different ones the finished cells had; 0 where their folders do not say."""
 
     @property
     def failed(self) -> tuple[CellResult, ...]:
         """The cells without a usable result."""
         return tuple(cell for cell in self.cells if not cell.finished)
+
+    @property
+    def baseline(self) -> str | None:
+        """The arm that all others are held against; None where there is none, or several are."""
+        names = set(self.baselines.values())
+        return names.pop() if len(names) == 1 else None
 
 
 def summarise(
@@ -86,94 +99,84 @@ def summarise(
     curves: Sequence[CellCurve],
     contrasts: Sequence[Contrast],
     failed: Sequence[FailedCell] = (),
+    *,
+    earlier: Earlier | None = None,
 ) -> Summary:
     """Returns the summary of a comparison, every cell accounted for.
 
     Args:
         arms: In the order of the tables.
         curves: The finished cells.
-        contrasts: Declared beforehand; the first names the baseline of the tables.
+        contrasts: Declared beforehand; the first at each point of a sweep names the baseline of the
+            tables there.
         failed: Cells that gave no result.
+        earlier: What has been concluded of this comparison before.
 
     Raises:
         ValueError: A cell or a contrast names an unknown arm, or a cell appears twice.
     """
     _require_known(arms, contrasts)
+    earlier = earlier or Earlier()
     cells = account_for_cells(arms, curves, failed)
     endpoint: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
     for cell in cells:
         if cell.auc is not None:
             endpoint[cell.arm.name][cell.seed] = cell.auc
-    judged = contrast_arms(contrasts, endpoint, sorted({cell.seed for cell in cells}))
-    baseline = contrasts[0].baseline if contrasts else None
-    others = [Contrast(arm.name, baseline) for arm in arms if baseline and arm.name != baseline]
+    seeds = sorted({cell.seed for cell in cells})
+    judged = contrast_arms(contrasts, endpoint, seeds, also_declared=earlier.dropped)
+    baselines = _choose_baselines(arms, contrasts)
     usable = [curve for curve in curves if curve.seed in endpoint[curve.arm]]
+    # The order of the cells is the caller's; what is said does not depend on it.
+    usable.sort(key=lambda curve: (list(endpoint).index(curve.arm), curve.seed))
     return Summary(
         arms=tuple(_summarise_arm(arm, cells) for arm in arms),
         contrasts=tuple(judged),
-        verdicts=tuple(say_verdict(one, notes=_notes(one, arms, cells)) for one in judged),
-        baseline=baseline,
-        differences={one.arm: one for one in contrast_arms(others, endpoint)},
+        verdicts=tuple(
+            say_verdict(one, notes=[*note_contrast(one, arms, cells, usable), *earlier.notes])
+            for one in judged
+        ),
+        baselines=baselines,
+        differences={
+            arm: PairedDifference.of(arm, baseline, endpoint) for arm, baseline in baselines.items()
+        },
         baseline_score=mean_at_start(usable, SCORE),
         baseline_gold_score=mean_at_start(usable, GOLD_SCORE),
         equal_kl=scores_at_equal_kl(usable, contrasts),
-        arrivals=steps_to_gain(usable, contrasts),
+        arrivals=tuple(
+            _arrive(baseline, baselines, usable, contrasts)
+            for baseline in dict.fromkeys(baselines.values())
+        ),
         cells=tuple(cells),
+        unequal_inputs=unequal_inputs(usable),
+        reward_models=len(
+            {one.inputs["reward_model"] for one in usable if "reward_model" in one.inputs}
+        ),
     )
 
 
-def result_rows(summary: Summary) -> list[dict[str, str | int | float | None]]:
-    """Returns results.csv: one row for each cell, all with the same columns."""
-    finals = dict.fromkeys(name for cell in summary.cells for name in cell.finals)
-    return [
-        {
-            "arm": cell.arm.name,
-            "mode": cell.arm.mode,
-            "beta": cell.arm.beta,
-            "gae_lambda": cell.arm.gae_lambda,
-            "seed": cell.seed,
-            "status": cell.status,
-            "auc": cell.auc,
-            "collapsed": cell.collapsed,
-            **{f"final_{name}": cell.finals.get(name) for name in finals},
-            "reason": cell.reason,
-        }
-        for cell in summary.cells
-    ]
-
-
-def to_json(summary: Summary) -> dict[str, object]:
-    """Returns summary.json: plain dicts, lists, strings, finite numbers and None."""
+def _choose_baselines(arms: Sequence[ArmInfo], contrasts: Sequence[Contrast]) -> dict[str, str]:
+    """Returns for each arm the baseline of the first contrast of an arm at the same point."""
+    points = {arm.name: arm.point for arm in arms}
+    at: dict[str, str] = {}
+    for contrast in contrasts:
+        at.setdefault(points[contrast.arm], contrast.baseline)
     return {
-        "endpoint": ENDPOINT,
-        "baseline": {
-            "score": summary.baseline_score,
-            "gold_score": summary.baseline_gold_score,
-        },
-        "cells": len(summary.cells),
-        "failed": [
-            {"arm": cell.arm.name, "seed": cell.seed, "status": cell.status, "reason": cell.reason}
-            for cell in summary.failed
-        ],
-        "arms": [
-            {
-                **asdict(one.arm),
-                "seeds": list(one.seeds),
-                "failed": one.failed,
-                "collapsed": list(one.collapsed),
-                "auc": asdict(one.auc),
-                **{f"final_{name}": asdict(spread) for name, spread in one.finals.items()},
-            }
-            for one in summary.arms
-        ],
-        "against_baseline": [asdict(contrast) for contrast in summary.differences.values()],
-        "contrasts": [
-            {**asdict(contrast), "finding": contrast.finding.value, "verdict": verdict}
-            for contrast, verdict in zip(summary.contrasts, summary.verdicts, strict=True)
-        ],
-        "equal_kl": [asdict(one) for one in summary.equal_kl],
-        "arrivals": None if summary.arrivals is None else asdict(summary.arrivals),
+        arm.name: at[arm.point] for arm in arms if arm.point in at and at[arm.point] != arm.name
     }
+
+
+def _arrive(
+    baseline: str,
+    baselines: Mapping[str, str],
+    curves: Sequence[CellCurve],
+    contrasts: Sequence[Contrast],
+) -> Arrivals:
+    own = {baseline, *(arm for arm, other in baselines.items() if other == baseline)}
+    return steps_to_gain(
+        [curve for curve in curves if curve.arm in own],
+        [one for one in contrasts if {one.arm, one.baseline} <= own],
+        baseline,
+    )
 
 
 def _summarise_arm(arm: ArmInfo, cells: Sequence[CellResult]) -> ArmSummary:
@@ -190,30 +193,6 @@ def _summarise_arm(arm: ArmInfo, cells: Sequence[CellResult]) -> ArmSummary:
             name: SeedSpread.of([cell.finals.get(name) for cell in finished]) for name in names
         },
     )
-
-
-def _notes(
-    contrast: PairedContrast, arms: Sequence[ArmInfo], cells: Sequence[CellResult]
-) -> list[str]:
-    """What a verdict has to name: what alone can make an arm look better (lambda, KL), failures."""
-    lambdas = {arm.name: arm.gae_lambda for arm in arms}
-    own, other = lambdas[contrast.arm], lambdas[contrast.baseline]
-    notes = [f"lambda {own:g}" if own == other else f"lambda {own:g} against {other:g}"]
-    spent = [_mean_final_kl(name, cells) for name in (contrast.arm, contrast.baseline)]
-    if None not in spent:
-        notes.append(f"final KL {spent[0]:.1f} against {spent[1]:.1f}")
-    involved = [cell for cell in cells if cell.arm.name in {contrast.arm, contrast.baseline}]
-    lost = sum(not cell.finished for cell in involved)
-    if lost:
-        notes.append(f"{lost} of {len(involved)} cells without a result")
-    collapsed = sum(cell.collapsed for cell in involved)
-    if collapsed:
-        notes.append(f"{collapsed} of {len(involved)} runs collapsed")
-    return notes
-
-
-def _mean_final_kl(arm: str, cells: Sequence[CellResult]) -> float | None:
-    return SeedSpread.of([one.finals.get("kl_exact") for one in cells if one.arm.name == arm]).mean
 
 
 def _require_known(arms: Sequence[ArmInfo], contrasts: Sequence[Contrast]) -> None:

@@ -8,11 +8,18 @@ those that are left are no random choice.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import fmean, median
 
 from abcrl.config.verdicts import ALPHA, MIN_PAIRS_FOR_INTERVAL
 
-from .equivalence import Contrast, Endpoint, Equivalence, judge_margins
+from .differences import PairedDifference
+from .equivalence import (
+    Contrast,
+    Endpoint,
+    Equivalence,
+    Margin,
+    MarginTest,
+    examine_margins,
+)
 from .statistics import (
     MIN_PAIRS_FOR_BOOTSTRAP,
     Interval,
@@ -22,8 +29,8 @@ from .statistics import (
     detectable_effect,
     pair_by_seed,
     sign_flip_p,
-    student_interval,
 )
+from .wording import say_too_few
 
 
 class Finding(StrEnum):
@@ -37,23 +44,13 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
-class PairedContrast:
-    """The difference `arm - baseline` over the seeds that both have."""
+class PairedContrast(PairedDifference):
+    """A declared contrast: the difference, and what may be said of it."""
 
-    arm: str
-    baseline: str
     family: int
     """Number of declared contrasts, which Holm's adjustment and the verdict rule count."""
-    seeds: tuple[int, ...]
-    differences: tuple[float, ...]
-    """One for each seed, in score units."""
     missing: tuple[int, ...]
     """Seeds at which the arm, the baseline or both have no result."""
-    mean: float | None
-    """None without a pair."""
-    median: float | None
-    interval: Interval | None
-    """95 % Student t interval of the mean; None below 5 pairs."""
     bootstrap: Interval | None
     """95 % BCa interval of the mean; None below 20 pairs."""
     p_value: float | None
@@ -62,17 +59,24 @@ class PairedContrast:
     adjusted_p: float | None
     """p after Holm, over the declared family."""
     detectable: float | None
-    """Mean difference that these pairs would have found with a chance of 80 %."""
+    """Mean difference that these pairs would have found with a chance of 80 %; None where they are
+    too few for a verdict, or cells are missing: what is found then hangs on what they might say."""
     finding: Finding
     """By the adjusted p alone, and only where the number of seeds allows a verdict."""
+    margin: Margin | None = None
+    """As declared; None where none was."""
     equivalence: Equivalence | None = None
-    """None where no margin was stated, or cells are missing, or too few pairs are there."""
+    """None where no margin was declared, or it was not tested."""
+    not_tested: str = ""
+    """Why, of a margin that was declared and not tested."""
 
 
 def contrast_arms(
     contrasts: Sequence[Contrast],
     values: Mapping[str, Endpoint],
     seeds: Sequence[int] | None = None,
+    *,
+    also_declared: int = 0,
 ) -> list[PairedContrast]:
     """Returns every declared contrast, with p adjusted over all of them.
 
@@ -83,20 +87,34 @@ def contrast_arms(
         contrasts: Declared beforehand.
         values: For each arm, the endpoint by seed; seeds that failed are absent.
         seeds: Those that every arm was to run with; None: nothing is missing.
+        also_declared: How many others belong to the family with a p of 1: those that were declared
+            when somebody looked, and then dropped.
     """
     pairs = [_Pairs.of(one, values, seeds) for one in contrasts]
-    p_values = [one.largest_p for one in pairs]
-    adjusted = adjust_holm(p_values)
-    equivalences = judge_margins(contrasts, values, seeds)
-    return [
-        replace(
-            _describe(contrast, one, family=len(contrasts)),
-            adjusted_p=adjusted[number] if one.p_values else None,
-            finding=_agreed(one, p_values, number),
-            equivalence=equivalences[number],
+    family = [*(one.largest_p for one in pairs), *[1.0] * also_declared]
+    adjusted = adjust_holm(family)
+    margins = examine_margins(contrasts, values, seeds)
+    judged = []
+    for number, (contrast, one) in enumerate(zip(contrasts, pairs, strict=True)):
+        found = _agreed(one, family, number)
+        margin = _hold_back(margins[number], found, pairs=len(one.known.seeds), family=len(family))
+        judged.append(
+            replace(
+                _describe(contrast, one, family=len(family)),
+                adjusted_p=adjusted[number] if one.p_values else None,
+                finding=found,
+                equivalence=margin.equivalence,
+                not_tested=margin.not_tested,
+            )
         )
-        for number, (contrast, one) in enumerate(zip(contrasts, pairs, strict=True))
-    ]
+    return judged
+
+
+def _hold_back(margin: MarginTest, found: Finding, *, pairs: int, family: int) -> MarginTest:
+    """Returns no test of a margin where the seeds are too few for any verdict on the contrast."""
+    if margin.equivalence is None or found is not Finding.TOO_FEW_SEEDS:
+        return margin
+    return MarginTest(None, say_too_few(pairs, family, "contrast"))
 
 
 def complete(
@@ -133,8 +151,7 @@ def complete(
 class _Pairs:
     """What is known of one contrast before the family is."""
 
-    seeds: tuple[int, ...]
-    differences: tuple[float, ...]
+    known: PairedDifference
     missing: tuple[int, ...]
     completions: list[tuple[float, ...]]
     p_values: list[float]
@@ -144,17 +161,19 @@ class _Pairs:
     def of(
         cls, contrast: Contrast, values: Mapping[str, Endpoint], wanted: Sequence[int] | None
     ) -> "_Pairs":
-        arm, baseline = values.get(contrast.arm, {}), values.get(contrast.baseline, {})
-        seeds, differences = pair_by_seed(arm, baseline)
-        enough = len(seeds) >= MIN_PAIRS_FOR_INTERVAL
-        completions = [differences]
+        known = PairedDifference.of(contrast.arm, contrast.baseline, values)
+        enough = len(known.seeds) >= MIN_PAIRS_FOR_INTERVAL
+        completions = [known.differences]
         if enough and wanted is not None:
-            bounds = _range_of(values)
-            completions = complete(arm, baseline, seeds=wanted, bounds=bounds)
+            completions = complete(
+                values[contrast.arm],
+                values[contrast.baseline],
+                seeds=wanted,
+                bounds=_range_of(values),
+            )
         return cls(
-            seeds,
-            differences,
-            tuple(sorted(set(wanted or ()) - set(seeds))),
+            known,
+            tuple(sorted(set(wanted or ()) - set(known.seeds))),
             completions,
             [sign_flip_p(one) for one in completions] if enough else [],
         )
@@ -172,28 +191,22 @@ def _range_of(values: Mapping[str, Endpoint]) -> tuple[float, float]:
 
 def _describe(contrast: Contrast, pairs: _Pairs, *, family: int) -> PairedContrast:
     """Returns a contrast's own numbers, without what the family says of it."""
-    differences = pairs.differences
-    interval = bootstrap = detectable = None
-    if pairs.p_values:
-        interval = student_interval(differences)
+    differences = pairs.known.differences
+    bootstrap = detectable = None
+    if pairs.p_values and not pairs.missing:
         detectable = detectable_effect(differences, contrasts=family)
     if len(differences) >= MIN_PAIRS_FOR_BOOTSTRAP:
         bootstrap = bootstrap_interval(differences)
     return PairedContrast(
-        arm=contrast.arm,
-        baseline=contrast.baseline,
+        **vars(pairs.known),
         family=family,
-        seeds=pairs.seeds,
-        differences=differences,
         missing=pairs.missing,
-        mean=fmean(differences) if differences else None,
-        median=median(differences) if differences else None,
-        interval=interval,
         bootstrap=bootstrap,
         p_value=pairs.largest_p if pairs.p_values else None,
         adjusted_p=None,
         detectable=detectable,
         finding=Finding.TOO_FEW_SEEDS,
+        margin=contrast.margin,
     )
 
 

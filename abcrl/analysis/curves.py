@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from .endpoints import has_collapsed
@@ -25,6 +25,8 @@ class ArmInfo:
     beta: float | None
     """Share of the score that is spread; None where the mode has none."""
     gae_lambda: float
+    point: str = ""
+    """Where in a sweep it stands, e.g. `kl.coef=0.05`; empty where none reaches it."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,22 @@ class CellCurve:
     """By name, one value for each step; what a row lacks is NaN."""
     alarmed: bool = False
     """Whether a training step's KL was so negative that it cannot be one."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Content hashes of what it began with, by name; cells with one seed should agree in each."""
+
+    @property
+    def name(self) -> str:
+        """Names the cell in sentences."""
+        return f"{self.arm} seed {self.seed}"
 
     @classmethod
     def from_rows(
-        cls, arm: str, seed: int, rows: Iterable[Mapping[str, float | int | None]]
+        cls,
+        arm: str,
+        seed: int,
+        rows: Iterable[Mapping[str, float | int | None]],
+        *,
+        inputs: Mapping[str, str] | None = None,
     ) -> "CellCurve":
         """Returns the curve in a run's metrics rows; those without an evaluation are skipped."""
         rows = list(rows)
@@ -52,7 +66,8 @@ class CellCurve:
         )
         metrics = {name: tuple(_to_float(row.get(name)) for row in evaluations) for name in names}
         steps = tuple(int(_to_float(row["step"])) for row in evaluations)
-        return cls(arm, seed, steps, metrics, alarmed=any(row.get(_ALARM) for row in rows))
+        alarmed = any(row.get(_ALARM) for row in rows)
+        return cls(arm, seed, steps, metrics, alarmed, inputs or {})
 
     @property
     def collapsed(self) -> bool:

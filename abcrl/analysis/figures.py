@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from .curves import GOLD_SCORE, KL, SCORE, ArmInfo, CellCurve, mean_at_start
 from .look import BASELINE, Floats, Style, draw_mean, draw_seeds, legend_line, style_of
 from .pictures import Panel, Picture, save_picture
+from .thinning import Thinned, thin
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def learning_curves(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> Pic
         ValueError: No cell was evaluated.
     """
     shown = arms_with(curves, arms)
+    known = [one for one in _PANELS if any(one.metric in curve.metrics for curve in curves)]
+    drawn = thin(curves, panels=len(known))
     panels = tuple(
-        Panel(one.name, one.title, partial(_draw_panel, one, shown, curves))
-        for one in _PANELS
-        if any(one.metric in curve.metrics for curve in curves)
+        Panel(one.name, one.title, partial(_draw_panel, one, shown, drawn)) for one in known
     )
     if not shown or not panels:
         raise ValueError("a figure needs at least one finished cell of the given arms")
@@ -73,7 +74,7 @@ def learning_curves(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> Pic
     return Picture(
         name="learning-curves",
         title="Learning curves",
-        caption=_caption([arm for _, arm in shown], curves),
+        caption=_caption([arm for _, arm in shown], drawn),
         panels=panels,
         entries=entries,
         beyond_arms="Dashed: SFT model." if len(entries) > len(shown) else "",
@@ -99,18 +100,18 @@ def legend_entries(
 def _draw_panel(
     panel: _Panel,
     arms: Sequence[tuple[Style, ArmInfo]],
-    curves: Sequence[CellCurve],
+    drawn: Thinned,
     axis: Axes,
 ) -> None:
-    having = [one for one in curves if panel.metric in one.metrics]
-    points = sum(len(one.steps) for one in having)
+    having = [one for one in drawn.curves if panel.metric in one.metrics]
     for style, arm in arms:
         own = [one for one in having if one.arm == arm.name]
         if own:
             steps, table = _tabulate(own, panel.metric)
-            draw_seeds(axis, style, [(steps, row) for row in table], points=points)
+            if drawn.with_seeds:
+                draw_seeds(axis, style, [(steps, row) for row in table])
             draw_mean(axis, style, steps, table)
-    baseline = mean_at_start(curves, panel.metric)
+    baseline = mean_at_start(drawn.curves, panel.metric)
     if baseline is not None and panel.metric != KL:
         axis.axhline(baseline, zorder=1, **BASELINE)
     axis.set_xlabel("PPO step")
@@ -135,10 +136,11 @@ def label_arm(arm: ArmInfo) -> str:
     return f"{arm.name} ({beta}λ {arm.gae_lambda:g})"
 
 
-def _caption(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> str:
-    counts = [sum(curve.arm == arm.name for curve in curves) for arm in arms]
+def _caption(arms: Sequence[ArmInfo], drawn: Thinned) -> str:
+    counts = [sum(curve.arm == arm.name for curve in drawn.curves) for arm in arms]
     low, high = min(counts), max(counts)
     seeds = f"{low} seed{'s' if low > 1 else ''}" if low == high else f"{low} to {high} seeds"
     if high == 1:
-        return "One seed: no bands."
-    return f"Mean over {seeds} (thin lines: each seed); bands: ± 1 standard error of the mean."
+        return "One seed: no bands." + drawn.note
+    thin_lines = " (thin lines: each seed)" if drawn.with_seeds else ""
+    return f"Mean over {seeds}{thin_lines}; bands: ± 1 standard error of the mean.{drawn.note}"

@@ -1,8 +1,8 @@
 """How every figure looks, and how it is saved.
 
 Readable without colour (each arm has its own line style and marker), by the colour-blind (palette
-of Okabe and Ito, 2008, "Color universal design") and at the width of a README. The same data give
-the same SVG byte for byte.
+of Okabe and Ito, 2008, "Color universal design"; its orange and sky blue darkened until they stand
+out from white by 3:1) and at the width of a README. The same data give the same SVG byte for byte.
 """
 
 import math
@@ -30,15 +30,14 @@ LOOK: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "abcrl",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # names and values are text, whatever signs they hold
 }
 """Settings of matplotlib, for `matplotlib.rc_context`."""
 BASELINE: dict[Any, Any] = {"color": "#555555", "linewidth": 1.3, "linestyle": (0, (4, 3))}
 """The line of what needs no training, for `axis.axhline` and `Line2D`."""
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C48800", "#3C9BD1", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-
-_MOST_POINTS = 12_000  # about 400 kB of SVG
 
 Floats = npt.NDArray[np.float64]
 
@@ -124,7 +123,7 @@ def draw_mean(axis: Axes, style: Style, steps: npt.ArrayLike, table: Floats) -> 
 
 
 def draw_seeds(
-    axis: Axes, style: Style, lines: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], *, points: int
+    axis: Axes, style: Style, lines: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]
 ) -> None:
     """Draws a thin line for each seed.
 
@@ -132,8 +131,6 @@ def draw_seeds(
         axis: Where to.
         style: The arm's look.
         lines: x and y of each.
-        points: In all thin lines of the figure. Of very many an SVG holds a picture in place of the
-            lines, or it would weigh more than a page can bear.
     """
     for x, y in lines:
         axis.plot(
@@ -143,7 +140,6 @@ def draw_seeds(
             linewidth=0.6,
             alpha=0.28,
             zorder=2,
-            rasterized=points > _MOST_POINTS,
             gid=group_id(axis, style),
         )
 

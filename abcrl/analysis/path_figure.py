@@ -10,6 +10,7 @@ from .curves import KL, SCORE, ArmInfo, CellCurve
 from .figures import arms_with, legend_entries
 from .look import Style, draw_seeds
 from .pictures import Panel, Picture
+from .thinning import Thinned, thin
 
 
 def training_path(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> Picture | None:
@@ -26,23 +27,26 @@ def training_path(arms: Sequence[ArmInfo], curves: Sequence[CellCurve]) -> Pictu
     if not usable:
         return None
     shown = arms_with(usable, arms)
+    drawn = thin(usable, panels=1)
     seeds = "Thin lines: each seed; thick: mean over seeds at each evaluation. "
+    if not drawn.with_seeds:
+        seeds = "Lines: mean over seeds at each evaluation. "
     return Picture(
         name="training-path",
         title="Training path",
         caption=(seeds if len(usable) > len(shown) else "")
-        + "A training path, no frontier: how score and KL trade off takes several KL coefficients.",
-        panels=(Panel("score-kl", "Score against KL", partial(_draw, shown, usable)),),
+        + "A training path, no frontier: how score and KL trade off takes several KL coefficients."
+        + drawn.note,
+        panels=(Panel("score-kl", "Score against KL", partial(_draw, shown, drawn)),),
         entries=legend_entries(shown, ()),
     )
 
 
-def _draw(arms: Sequence[tuple[Style, ArmInfo]], curves: Sequence[CellCurve], axis: Axes) -> None:
-    points = sum(len(curve.steps) for curve in curves)
+def _draw(arms: Sequence[tuple[Style, ArmInfo]], drawn: Thinned, axis: Axes) -> None:
     for style, arm in arms:
-        own = [curve for curve in curves if curve.arm == arm.name]
-        lines = [(curve.metrics[KL], curve.metrics[SCORE]) for curve in own]
-        draw_seeds(axis, style, lines, points=points)
+        own = [curve for curve in drawn.curves if curve.arm == arm.name]
+        if drawn.with_seeds:
+            draw_seeds(axis, style, [(one.metrics[KL], one.metrics[SCORE]) for one in own])
         shared = sorted(set.intersection(*(set(curve.steps) for curve in own)))
         kl, score = (_means_at(own, name, shared) for name in (KL, SCORE))
         axis.plot(kl, score, **style.line(axis, len(shared)))

@@ -7,6 +7,7 @@ is analysed is their difference, one number for each seed.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ RANDOM_FLIPS = 100_000
 _FLIP_SEED = 20_240_202
 _FLIPS_AT_ONCE = 10_000
 _RESAMPLES = 10_000
+_SAMPLES = 20_000
 _TIE_TOLERANCE = 1e-10
 
 Floats = npt.NDArray[np.float64]
@@ -178,19 +180,29 @@ def can_reach_verdict(pairs: int, contrasts: int) -> bool:
     return pairs >= min_pairs_for_verdict(contrasts)
 
 
-def detectable_effect(differences: Sequence[float], *, contrasts: int = 1) -> float:
+def detectable_effect(differences: Sequence[float], *, contrasts: int = 1) -> float | None:
     """Returns the smallest mean difference that these pairs find with a chance of 80 %.
 
     (t_{1 - alpha / 2m, n - 1} + t_{0.8, n - 1}) s_d / sqrt(n), with Bonferroni's alpha / m as the
     cautious stand-in for Holm; Bloom (1995), "Minimum detectable effects", Evaluation Review 19.
+    Where the exact sign-flip test takes more than Student's, which that is about, what it takes:
+    up to a third more where the smallest p of all is asked for. Both are for normal differences.
     The spread is that of the pairs at hand, so it is an estimate itself.
+
+    Returns:
+        In score units; None where so few pairs cannot reach a verdict on so many contrasts.
 
     Raises:
         ValueError: Fewer than two differences, or one that is not finite.
     """
     d = require_finite("differences", differences, at_least=2)
+    if not can_reach_verdict(d.size, contrasts):
+        return None
     quantiles = stats.t.ppf([1 - ALPHA / (2 * contrasts), POWER], d.size - 1)
-    return float(quantiles.sum() * _standard_error(d))
+    reach = float(quantiles.sum()) / math.sqrt(d.size)
+    if d.size <= MAX_EXACT_PAIRS:
+        reach = max(reach, _sign_flip_reach(d.size, contrasts))
+    return reach * float(d.std(ddof=1))
 
 
 def standard_error(values: Sequence[float]) -> float | None:
@@ -198,6 +210,31 @@ def standard_error(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     return _standard_error(require_finite("values", values))
+
+
+@cache
+def _sign_flip_reach(pairs: int, contrasts: int) -> float:
+    """Returns the mean, in standard deviations, at which p <= alpha / m in 80 % of normal samples.
+
+    Turning the signs in a set S of pairs leaves a mean at least as far above 0 if and only if the
+    mean of d over S is at most 0. p <= alpha / m asks for at most k = floor(2^(n-1) alpha / m) such
+    sets, one of them empty: for a k-th smallest mean over non-empty S that is above 0. With
+    d = mu + z that is mu > -(k-th smallest mean of z), distributed as the k-th largest. The means
+    over subsets are Hartigan's (1969), "Using subsample values as typical values", JASA 64. Of the
+    largest, max z, the quantile is exact: Phi(mu)^n = 0.8; else it is drawn, always the same.
+    """
+    k = math.floor(2 ** (pairs - 1) * ALPHA / contrasts)
+    if k == 1:
+        return float(stats.norm.ppf(POWER ** (1 / pairs)))
+    codes = np.arange(1, 2**pairs)[:, None]
+    members = ((codes >> np.arange(pairs)) & 1).astype(np.float64)
+    members /= members.sum(axis=1, keepdims=True)
+    generator = np.random.default_rng(_FLIP_SEED)
+    found = [
+        np.partition(members @ generator.normal(size=pairs), -k)[-k]
+        for _ in range(min(_SAMPLES, 2**26 >> pairs))
+    ]
+    return float(np.quantile(found, POWER))
 
 
 def _one_sided_p(values: Floats) -> float:

@@ -1,46 +1,10 @@
-import csv
-import io
 import json
 import math
 
 import pytest
 
-from abcrl.analysis import (
-    ArmInfo,
-    CellCurve,
-    Contrast,
-    FailedCell,
-    result_rows,
-    summarise,
-    to_json,
-)
-
-ABC = ArmInfo("abc", "abc", 0.8, 0.95)
-RLHF = ArmInfo("rlhf", "rlhf", None, 0.95)
-RLHF_1 = ArmInfo("rlhf-lambda-1", "rlhf", None, 1.0)
-
-
-def cell(arm: ArmInfo, seed: int, *scores: float, gold: bool = True) -> CellCurve:
-    """A curve evaluated at steps 0, 10, 20, ...; gold score and KL follow from the score."""
-    metrics = {
-        "eval/score": scores,
-        "eval/kl_exact": tuple(2.0 * index for index in range(len(scores))),
-        "eval/length": tuple(40.0 + seed for _ in scores),
-    }
-    if gold:
-        metrics["eval/gold_score"] = tuple(score / 2 for score in scores)
-    return CellCurve(arm.name, seed, tuple(10 * index for index in range(len(scores))), metrics)
-
-
-# Steps 0, 10, 20. AUC of (a, b, c) is (a / 2 + b + c / 2) / 2: seed 1 of abc (0, 1, 2) has 1,
-# seed 2 (1, 2, 4) has 2.25; rlhf (0, 0.5, 1) has .5 and (1, 1, 2) has 1.25.
-CURVES = [
-    cell(RLHF, 2, 1.0, 1.0, 2.0),
-    cell(ABC, 1, 0.0, 1.0, 2.0),
-    cell(ABC, 2, 1.0, 2.0, 4.0),
-    cell(RLHF, 1, 0.0, 0.5, 1.0),
-]
-CONTRASTS = [Contrast("abc", "rlhf")]
+from abcrl.analysis import CellCurve, Contrast, FailedCell, Finding, result_rows, summarise, to_json
+from tests.analysis.made_up_cells import ABC, CONTRASTS, CURVES, RLHF, RLHF_1, cell
 
 
 def test_arms_by_hand():
@@ -185,31 +149,6 @@ def test_the_summary_does_not_depend_on_the_order_of_the_cells():
     assert summarise([ABC, RLHF], CURVES[::-1], CONTRASTS) == forwards
 
 
-def test_the_summary_survives_json_and_the_rows_survive_csv():
-    summary = summarise([ABC, RLHF], [*CURVES, cell(ABC, 3, math.nan)], CONTRASTS)
-    loaded = json.loads(json.dumps(to_json(summary), allow_nan=False))
-    assert loaded["arms"][0]["auc"]["values"] == [1.0, 2.25]
-    assert loaded["contrasts"][0]["differences"] == [0.5, 1.0]
-    assert loaded["contrasts"][0]["verdict"] == summary.verdicts[0]
-    assert loaded["arms"][0]["collapsed"] == []
-    # The smallest largest KL is 4; abc's scores at 2 nats are those of step 10.
-    assert [one["kl"] for one in loaded["equal_kl"]] == [1.0, 2.0, 3.0]
-    assert loaded["equal_kl"][1]["scores"]["abc"] == {"1": 1.0, "2": 2.0}
-    assert loaded["arrivals"]["baseline"] == "rlhf"
-    assert loaded["failed"][0] == {
-        "arm": "abc",
-        "seed": 3,
-        "status": "failed",
-        "reason": "eval/score is not finite",
-    }
-    rows = result_rows(summary)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=rows[0])
-    writer.writeheader()
-    writer.writerows(rows)  # refuses a row with other columns than the first
-    assert len(out.getvalue().splitlines()) == 1 + len(rows)
-
-
 def test_unknown_arms_and_repeated_cells_are_refused():
     with pytest.raises(ValueError, match="received 'uniform'"):
         summarise([ABC], [cell(ABC, 1, 0.0)], [Contrast("abc", "uniform")])
@@ -217,3 +156,67 @@ def test_unknown_arms_and_repeated_cells_are_refused():
         summarise([ABC], CURVES, [])
     with pytest.raises(ValueError, match="abc seed 1 twice"):
         summarise([ABC], [cell(ABC, 1, 0.0)], [], [FailedCell("abc", 1, "failed")])
+
+
+def test_a_missing_cell_is_imputed_before_a_verdict():
+    # abc's AUC is .2 above rlhf's in each of eight seeds, but seeds 2 and 4 did not finish.
+    curves = [cell(RLHF, seed, seed / 10, seed / 10) for seed in range(8)]
+    curves += [cell(ABC, seed, seed / 10 + 0.2, seed / 10 + 0.2) for seed in range(8)]
+    lost = [curve for curve in curves if curve.arm == "abc" and curve.seed in {2, 4}]
+    kept = [curve for curve in curves if curve not in lost]
+    failed = [FailedCell("abc", curve.seed, "failed") for curve in lost]
+    summary = summarise([ABC, RLHF], kept, CONTRASTS, failed)
+    assert summary.contrasts[0].missing == (2, 4)
+    assert summary.contrasts[0].finding is Finding.UNDECIDED
+    # The six pairs that are there would have carried it.
+    assert summarise([ABC, RLHF], curves, CONTRASTS).contrasts[0].finding is Finding.HIGHER
+
+
+def test_a_run_that_ended_below_the_sft_model_is_counted_and_named():
+    curves = [
+        *(cell(ABC, seed, 1.0, 0.5, 0.25) for seed in (1, 2)),
+        cell(ABC, 3, 1.0, 1.5, 2.0),
+        *(cell(RLHF, seed, 1.0, 1.5, 2.0) for seed in (1, 2)),
+        cell(RLHF, 3, 1.0, 0.0, 0.0),
+    ]
+    summary = summarise([ABC, RLHF], curves, CONTRASTS)
+    assert [arm.collapsed for arm in summary.arms] == [(1, 2), (3,)]
+    marked = [(row["arm"], row["seed"]) for row in result_rows(summary) if row["collapsed"]]
+    assert marked == [("abc", 1), ("abc", 2), ("rlhf", 3)]
+    assert "; abc collapsed in 2 of 3 runs; rlhf collapsed in 1 of 3 runs)" in summary.verdicts[0]
+
+
+def test_no_arm_is_said_to_have_collapsed_where_none_has():
+    assert "collapsed" not in summarise([ABC, RLHF], CURVES, CONTRASTS).verdicts[0]
+
+
+def test_equal_kl_and_arrivals_are_those_of_the_cells_that_count():
+    # Seed 3 of abc was evaluated at fewer steps: its KL of 2 does not set the levels.
+    summary = summarise([ABC, RLHF], [*CURVES, cell(ABC, 3, 0.0, 1.0)], CONTRASTS)
+    assert summary.equal_kl.smallest == "abc seed 1"
+    assert [level.kl for level in summary.equal_kl.levels] == [1.0, 2.0, 3.0]
+    assert summary.equal_kl.levels[1].scores == {"abc": {1: 1.0, 2: 2.0}, "rlhf": {1: 0.5, 2: 1.0}}
+    # The SFT model scores .5, rlhf ends at 1.5 on average: the mark is 1.4. abc is there after 14
+    # steps in seed 1, 4 in seed 2; rlhf never in seed 1, after 14 in seed 2.
+    (arrivals,) = summary.arrivals
+    assert arrivals.threshold == pytest.approx(1.4)
+    assert arrivals.mean("abc") == pytest.approx(9.0)
+    assert arrivals.mean("rlhf") == pytest.approx(17.0)
+    assert arrivals.censored("rlhf") == 1
+    assert arrivals.contrasts[0].differences == pytest.approx((-6.0, -10.0))
+
+
+def test_without_contrasts_there_is_no_baseline():
+    summary = summarise([ABC, RLHF], CURVES, [])
+    assert (summary.baseline, summary.baselines, summary.differences) == (None, {}, {})
+    assert summary.arrivals == ()
+    assert len(summary.equal_kl.levels) == 3
+
+
+def test_the_baseline_of_the_tables_is_that_of_the_first_contrast():
+    curves = [*CURVES, *(cell(RLHF_1, seed, 0.0, 1.0, 1.5) for seed in (1, 2))]
+    contrasts = [Contrast("rlhf-lambda-1", "rlhf"), Contrast("abc", "rlhf-lambda-1")]
+    summary = summarise([ABC, RLHF, RLHF_1], curves, contrasts)
+    assert summary.baseline == "rlhf"
+    assert summary.baselines == {"abc": "rlhf", "rlhf-lambda-1": "rlhf"}
+    assert summary.differences["abc"].differences == (0.5, 1.0)

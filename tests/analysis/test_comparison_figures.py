@@ -169,14 +169,47 @@ def test_every_picture_can_be_written(tmp_path):
         assert all("<svg" in draw_panel(panel) for panel in picture.panels)
 
 
-def test_very_many_thin_lines_become_a_picture_and_stay_small():
-    steps = tuple(range(1500))
+@pytest.mark.parametrize(
+    ("seeds", "evaluations", "lines", "said"),
+    [
+        (6, 3000, 7, "Thin lines: each seed"),
+        (7, 3000, 1, "Too many runs for a line each."),
+        (1, 18_001, 2, "Of each 2 evaluations one is drawn."),
+    ],
+)
+def test_very_many_points_are_thinned_and_the_caption_says_so(seeds, evaluations, lines, said):
+    steps = tuple(range(evaluations))
     curves = [
         CellCurve("abc", seed, steps, {"eval/score": steps, "eval/kl_exact": steps})
-        for seed in range(20)
+        for seed in range(seeds)
     ]
     picture = training_path(ARMS, curves)
     assert picture is not None
-    svg = draw_panel(picture.panels[0])
-    assert "data:image/png;base64" in svg
-    assert len(svg) < 300_000
+    assert said in picture.caption
+    assert ("Thin lines" in picture.caption) == (seeds > 1 and lines > 1)
+    found = drawn(picture.panels[0])
+    assert len(found) == lines
+    for x, y in found:
+        assert x == y
+        assert (x[0], x[-1]) == (0, evaluations - 1)
+        assert len(x) == (evaluations if evaluations == 3000 else 9001)
+
+
+def test_names_and_values_are_text_whatever_signs_they_hold(tmp_path):
+    hostile = "$x_{1$ \\frac"
+    names = [f"abc-{hostile}{n}" for n in range(2)]
+    arms = [ArmInfo(name, "abc", 0.8, 0.95) for name in names]
+    curves = [curve(name, seed, 0.0, 1.0) for name in names for seed in (0, 1)]
+    summary = summarise(arms, curves, [Contrast(names[0], names[1])])
+    axis = SweepAxis(hostile, (hostile, "$\\sqrt{}$"), {hostile: [[names[0]], [names[1]]]})
+    pictures = [
+        training_path(arms, curves),
+        paired_differences(summary.contrasts),
+        credit_profiles(arms, {name: {0: [0.1] * 10} for name in names}),
+        sweep_picture(axis, summary),
+    ]
+    for number, picture in enumerate(pictures):
+        assert picture is not None
+        save_picture(picture, tmp_path / f"{number}", title=hostile)
+        svg = "".join(draw_panel(panel) for panel in picture.panels)
+        assert picture.name != f"sweep-{hostile}" or f"<!-- {hostile} -->" in svg

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from abcrl.analysis import Contrast, Margin, contrast_arms, say_verdict
-from abcrl.analysis.equivalence import judge_margins
+from abcrl.analysis import Contrast, Finding, Margin, contrast_arms, say_verdict
+from abcrl.analysis.equivalence import examine_margins, judge_margins
 from abcrl.analysis.statistics import adjust_holm
 
 SEEDS = range(8)
@@ -14,6 +14,9 @@ NOISE = (0.3, -0.2, 0.1, -0.3, 0.2, 0.0, -0.1, 0.1)
 
 def shifted(by: float, noise: float) -> dict[int, float]:
     return {seed: RLHF[seed] + by + noise * NOISE[seed] for seed in SEEDS}
+
+
+VALUES = {"abc": shifted(0.02, 0.1), "rlhf": RLHF}
 
 
 def test_a_small_difference_with_little_noise_is_shown_to_be_small():
@@ -51,12 +54,54 @@ def test_a_share_of_another_contrast_is_taken_pair_by_pair():
     assert "differ by less than 0.200 (20 % of abc - rlhf) (90 % interval" in verdict
 
 
-def test_a_share_of_no_effect_shows_nothing():
+def test_a_share_of_no_effect_is_no_margin():
+    values = {"abc": shifted(-0.01, 0.1), "rlhf": RLHF, "shuffled": shifted(0.0, -0.1)}
+    share = Contrast("abc", "shuffled", Margin(0.2, of=("abc", "rlhf")))
+    assert judge_margins([share], values) == [None]
+    # -.01 and a tenth of the noise, whose mean is .0125.
+    reason = "abc - rlhf is -0.0088, and a share of that is no margin"
+    assert examine_margins([share], values)[0].not_tested == reason
+
+
+def test_a_share_of_next_to_no_effect_shows_nothing():
     values = {"abc": shifted(0.0, 0.1), "rlhf": RLHF, "shuffled": shifted(0.0, -0.1)}
     share = Contrast("abc", "shuffled", Margin(0.2, of=("abc", "rlhf")))
     (one,) = judge_margins([share], values)
     assert one is not None
     assert not one.shown
+
+
+def test_margins_that_are_not_tested_count_in_their_family():
+    values = {"abc": shifted(0.02, 0.1), "rlhf": RLHF, "worse": shifted(-1.0, 0.0)}
+    stated = Contrast("abc", "rlhf", Margin(0.035))
+    untested = Contrast("abc", "rlhf", Margin(0.2, of=("worse", "rlhf")))
+    both, none = judge_margins([stated, untested], values)
+    assert none is None
+    assert both is not None
+    assert both.adjusted_p == pytest.approx(2 * both.p_value)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "margins", "tested"), [(5, 1, False), (6, 1, True), (6, 3, False), (7, 3, True)]
+)
+def test_as_many_pairs_are_asked_for_as_a_verdict_takes(pairs, margins, tested):
+    values = {name: {seed: one[seed] for seed in range(pairs)} for name, one in VALUES.items()}
+    stated = [Contrast("abc", "rlhf", Margin(0.1))] * margins
+    (one, *_) = examine_margins([*stated, Contrast("rlhf", "abc")], values)
+    assert (one.equivalence is not None) == tested
+    number = "margin" if margins == 1 else "3 margins"
+    assert ("seeds cannot reach p < 0.05 with" in one.not_tested) == (not tested)
+    assert tested or number in one.not_tested
+
+
+def test_where_no_verdict_is_possible_on_the_contrast_nothing_is_claimed_of_its_margin():
+    # Six pairs are enough for one margin, and too few for a family of four contrasts.
+    values = {name: {seed: one[seed] for seed in range(6)} for name, one in VALUES.items()}
+    others = [Contrast("none", "rlhf")] * 3
+    (one, *_) = contrast_arms([Contrast("abc", "rlhf", Margin(0.1)), *others], values)
+    assert one.finding is Finding.TOO_FEW_SEEDS
+    assert one.equivalence is None
+    assert one.not_tested == "6 seeds cannot reach p < 0.05 with 4 contrasts, 8 can"
 
 
 def test_holm_covers_the_contrasts_that_state_a_margin():
@@ -78,6 +123,21 @@ def test_with_missing_cells_nothing_is_claimed():
     contrast = Contrast("abc", "rlhf", Margin(0.1))
     assert judge_margins([contrast], values)[0] is not None
     assert judge_margins([contrast], values, list(SEEDS)) == [None]
+    (one,) = contrast_arms([contrast], values, list(SEEDS))
+    assert (one.margin, one.not_tested) == (Margin(0.1), "1 cell without a result")
+
+
+def test_a_cell_missing_in_the_whole_of_a_share_is_missing_too():
+    values = {"abc": shifted(1.0, 0.0), "rlhf": {0: 1.0, 1: 1.1}, "shuffled": shifted(1.0, -0.1)}
+    share = Contrast("abc", "shuffled", Margin(0.2, of=("abc", "rlhf")))
+    (one,) = contrast_arms([share], values, list(SEEDS))
+    assert one.finding is Finding.UNDETECTED
+    assert one.not_tested == "6 cells without a result"
+
+
+def test_without_a_margin_nothing_is_said_of_one():
+    (one,) = contrast_arms([Contrast("abc", "rlhf")], VALUES)
+    assert (one.margin, one.equivalence, one.not_tested) == (None, None, "")
 
 
 def test_false_claims_of_a_share_are_rare():

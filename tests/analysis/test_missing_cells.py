@@ -67,6 +67,9 @@ def test_noise_stays_noise_without_a_cell():
     abc = {seed: RLHF[seed] + sign for seed, sign in zip(SEEDS, signs, strict=True)}
     (one,) = contrast_arms(DECLARED, {"abc": without(abc, 5), "rlhf": RLHF}, SEEDS)
     assert one.finding is Finding.UNDETECTED
+    # What could have been found hangs on what the cell might have said: nothing is claimed of it.
+    assert one.detectable is None
+    assert "could have shown" not in say_verdict(one)
 
 
 def test_a_seed_that_failed_everywhere_is_missing_too():
