@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from abcrl import signals
 from abcrl.config.errors import RunFailedError
 
 from .server import Context, choose_context, end_server
-from .tasks import GridProgress, Task, TaskResult
+from .tasks import GridProgress, Task, TaskResult, require_sound
 from .worker import Assignment, Outcome, assign, work
 
 POLL_SECONDS = 0.25
@@ -52,7 +52,7 @@ def run_tasks(
         ValueError: jobs below 1, a repeated key, a call that cannot be sent.
         RunFailedError: No process can be started, say because a preload module fails at import.
     """
-    _require_sound(tasks, jobs)
+    require_sound(tasks, jobs)
     waiting = deque((task.key, assign(task)) for task in tasks)
     running: list[_Worker] = []
     results: list[TaskResult] = []
@@ -165,11 +165,3 @@ def _stop(workers: Collection[_Worker], grace_seconds: float) -> None:
     finally:
         for worker in workers:
             worker.close()
-
-
-def _require_sound(tasks: Sequence[Task], jobs: int) -> None:
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, received {jobs}")
-    repeated = [key for key, count in Counter(task.key for task in tasks).items() if count > 1]
-    if repeated:
-        raise ValueError(f"tasks must have different keys, received {repeated[0]!r} twice")

@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
@@ -71,7 +72,8 @@ def work(assignment: Assignment, outcome: "connection.Connection[Outcome, None]"
             signals.stop_listening()  # the outcome is known, and must not be lost on its way
     except BaseException as error:
         if assignment.log is not None:
-            _log(error)
+            with suppress(OSError):  # a full disk must not cost the reason as well
+                _log(error)
         outcome.send((describe(error), isinstance(error, InputError)))
         sys.exit(1)
     outcome.send((None, False))

@@ -17,15 +17,19 @@ from abcrl.config import (
     StageRun,
     TrainRmConfig,
 )
-from abcrl.grid import GridProgress, Task, default_jobs, run_tasks
+from abcrl.grid import GridProgress
 from abcrl.reporter import GridReporter
-from abcrl.storage import discard_checkpoints, newest_checkpoint, read_last_row, read_status
+from abcrl.storage import (
+    discard_checkpoints,
+    hold_run,
+    newest_checkpoint,
+    read_last_row,
+    read_status,
+)
 
 from .cell_states import CellStates
+from .engine import Engine, stage_task
 from .worker_log import WorkerLog, WorkerReporter
-
-# The stages, and torch with them, are imported by the workers only: once, by their fork server.
-_PRELOAD = ("abcrl.stages.sft", "abcrl.stages.train_rm", "abcrl.stages.ppo")
 
 
 def run_stage(run: StageRun) -> None:
@@ -47,13 +51,16 @@ def run_stage(run: StageRun) -> None:
     discard_checkpoints(folder)  # nobody goes on with a run that is finished
 
 
-def run_shared(run: SftConfig | TrainRmConfig, logs: Path, reporter: GridReporter) -> None:
+def run_shared(
+    run: SftConfig | TrainRmConfig, logs: Path, reporter: GridReporter, engine: Engine
+) -> None:
     """Trains a model that all cells share, unless it is there.
 
     Args:
         run: The stage.
         logs: Folder of the workers' logs.
         reporter: Receives progress.
+        engine: Runs it.
 
     Raises:
         InputError: The stage refused its input.
@@ -62,6 +69,7 @@ def run_shared(run: SftConfig | TrainRmConfig, logs: Path, reporter: GridReporte
     folder = Path(run.run.output)
     name = folder.name
     if read_status(folder) == "finished":
+        discard_checkpoints(folder)  # a kill may have come between the two
         reporter.message(f"{name}: finished before")
         return
     _prepare(name, folder, reporter)
@@ -79,9 +87,7 @@ def run_shared(run: SftConfig | TrainRmConfig, logs: Path, reporter: GridReporte
         loss = row.get("train/loss")
         reporter.advance(int(row.get("step", 0)), {} if loss is None else {"loss": loss})
 
-    [result] = run_tasks(
-        [Task(name, run_stage, (run,), log.path)], jobs=1, preload=_PRELOAD, watch=watch
-    )
+    [result] = engine([stage_task(name, run_stage, run, log.path)], watch=watch)
     for text in log.messages():
         reporter.message(f"{name}: {text}")
     if result.refused:
@@ -91,11 +97,20 @@ def run_shared(run: SftConfig | TrainRmConfig, logs: Path, reporter: GridReporte
 
 
 def run_cells(
-    config: CompareConfig, cells: Sequence[Cell], reporter: GridReporter, *, retry_failed: bool
+    config: CompareConfig,
+    cells: Sequence[Cell],
+    reporter: GridReporter,
+    engine: Engine,
+    *,
+    retry_failed: bool,
 ) -> dict[str, str]:
     """Runs the cells that are not there yet; returns why some failed, by cell key."""
     final = {"finished"} if retry_failed else {"finished", "failed"}
-    waiting = [cell for cell in cells if read_status(cell.folder) not in final]
+    states = {cell.key: read_status(cell.folder) for cell in cells}
+    waiting = [cell for cell in cells if states[cell.key] not in final]
+    for cell in cells:
+        if states[cell.key] == "finished":
+            discard_checkpoints(cell.folder)
     if not waiting:
         reporter.message(f"cells: all {len(cells)} were finished before")
         return {}
@@ -103,14 +118,9 @@ def run_cells(
     for cell in waiting:
         _prepare(cell.key, cell.folder, reporter)
         log = WorkerLog(Path(config.output) / "logs" / f"{cell.arm.name}-seed-{cell.seed}.txt")
-        tasks.append(Task(cell.key, run_stage, (cell.run,), log.path))
+        tasks.append(stage_task(cell.key, run_stage, cell.run, log.path))
         logs.append(log)
-    results = run_tasks(
-        tasks,
-        jobs=config.jobs or default_jobs(config.machine.device),
-        preload=_PRELOAD,
-        watch=CellStates(cells, waiting, reporter).watch,
-    )
+    results = engine(tasks, watch=CellStates(cells, waiting, reporter).watch)
     _relay(waiting, logs, reporter)
     reasons = {one.key: one.failure for one in results if one.failure is not None}
     for key, reason in reasons.items():
@@ -137,9 +147,15 @@ def _prepare(name: str, folder: Path, reporter: GridReporter) -> None:
 
 
 def _clear(name: str, folder: Path, reporter: GridReporter) -> None:
-    """Removes what an unfinished run left, which then starts again from its first step."""
-    if folder.exists():
-        reporter.message(f"{name}: unfinished ({read_status(folder)}), starts again")
+    """Removes what an unfinished run left, which then starts again from its first step.
+
+    Raises:
+        InputError: Another process has begun to write there.
+    """
+    if not folder.exists():
+        return
+    reporter.message(f"{name}: unfinished ({read_status(folder)}), starts again")
+    with hold_run(folder):
         for path in sorted(folder.iterdir()):
             # The lock goes last: a folder that has one is a run of ours, however little is left.
             if path.is_dir() and not path.is_symlink():

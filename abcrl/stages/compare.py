@@ -15,19 +15,23 @@ from abcrl.analysis import Summary, result_rows, to_json
 from abcrl.analysis.comparison import read_comparison
 from abcrl.config import (
     CompareConfig,
+    RunFailedError,
     plan_cells,
     shared_stages,
     to_yaml,
 )
 from abcrl.reporter import GridReporter
 from abcrl.storage import (
+    Look,
+    append_look,
     write_atomically,
     write_json,
 )
 
 from .cells import run_cells, run_shared
-from .comparison_folder import holding
-from .plan import is_finished, require_inputs, require_own_folders
+from .comparison_folder import holding, require_own_folders
+from .engine import opened_engine
+from .plan import is_finished, require_inputs
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ def run_compare(
         retry_failed: Run failed cells again; otherwise they are reported and counted.
 
     Raises:
-        InputError: The folder belongs to another configuration or to a running comparison.
-        RunFailedError: SFT or reward model could not be trained.
+        InputError: The folder belongs to another configuration or to a running comparison, or there
+            is no cluster to run on.
+        RunFailedError: SFT or reward model could not be trained, or the results not be written.
     """
     folder = Path(config.output)
     cells = plan_cells(config)
@@ -66,16 +71,26 @@ def run_compare(
     with holding(folder, runs):
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
-        for run in shared:
-            run_shared(run, folder / "logs", reporter)
-        reasons = run_cells(config, cells, reporter, retry_failed=retry_failed)
-        return _conclude(config, reasons)
+        with opened_engine(config) as engine:
+            for run in shared:
+                run_shared(run, folder / "logs", reporter, engine)
+            reasons = run_cells(config, cells, reporter, engine, retry_failed=retry_failed)
+        try:
+            return _conclude(config, reasons)
+        except OSError as error:
+            raise RunFailedError(
+                f"results: {error.filename or folder} cannot be written ({error.strerror}); mend "
+                f"that and call again: what is finished is not run again"
+            ) from error
 
 
 def _conclude(config: CompareConfig, reasons: Mapping[str, str]) -> CompareResult:
     """Writes results.csv, summary.json, figures and report from whatever is there."""
     folder = Path(config.output)
     found = read_comparison(config, reasons)
+    if any(contrast.p_value is not None for contrast in found.summary.contrasts):
+        declared = tuple((one.arm, one.baseline) for one in config.declared_contrasts)
+        append_look(folder, Look(tuple(config.seeds), declared))
     write_atomically(folder / "results.csv", _csv(result_rows(found.summary)))
     write_json(folder / "summary.json", to_json(found.summary))
     from abcrl.tools.report import write_report  # matplotlib, only when it draws

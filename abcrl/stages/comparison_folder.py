@@ -1,14 +1,115 @@
-"""The folder of a comparison: one writer at a time, and no trace of one that was refused."""
+"""The folder of a comparison: whose it is, one writer, and no trace of one that was refused."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from abcrl.config import InputError
-from abcrl.storage import read_status
+from abcrl.config import (
+    CompareConfig,
+    InputError,
+    StageRun,
+    differing_settings,
+    load_config,
+    runs_by_stage,
+    to_yaml,
+)
+from abcrl.storage import LOOKS, read_config, read_status, sweep
+
+# What a comparison writes beside its runs and after its config.yaml, figures by name.
+_WRITTEN = ("logs", "results.csv", "summary.json", "report.html", LOOKS)
+_FIGURES = (
+    "learning-curves",
+    "training-path",
+    "paired-differences",
+    "credit-profile",
+    "sweep-*",
+    "against-*",
+)
+
+
+def require_own_folders(config: CompareConfig) -> None:
+    """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
+
+    Unfinished runs go on or are removed, so whatever stands in their place has to be ours.
+
+    Raises:
+        InputError: Names the run and, for other settings, the first keys that differ.
+    """
+    if not _may_hold_comparison(Path(config.output)):
+        raise InputError(
+            f"output: must be new or hold a comparison, received {config.output}, which holds "
+            f"something else; choose another --output"
+        )
+    for run in chain.from_iterable(runs_by_stage(config).values()):
+        problem = _why_not_ours(run)
+        if problem:
+            raise InputError(
+                f"output: {config.output} cannot hold this comparison: "
+                f"{_folder(run).relative_to(config.output)} {problem}"
+            )
+    require_models_of_finished_runs(config)
+
+
+def require_models_of_finished_runs(config: CompareConfig) -> None:
+    """Refuses to train a model again that finished runs rest on: it could be another one.
+
+    Cells that are left would then be paired with cells of the old one.
+
+    Raises:
+        InputError: Names the model, and the runs.
+    """
+    stages = list(runs_by_stage(config).values())
+    for place, runs in enumerate(stages):
+        gone = next((_folder(run) for run in runs if read_status(_folder(run)) != "finished"), None)
+        later = [_folder(run) for run in chain.from_iterable(stages[place + 1 :])]
+        resting = [folder for folder in later if read_status(folder) == "finished"]
+        if gone is not None and resting:
+            others = f" and {len(resting) - 1} more" if len(resting) > 1 else ""
+            raise InputError(
+                f"output: {gone} must be the finished run that "
+                f"{resting[0].relative_to(config.output)}{others} began with, received "
+                f"{read_status(gone) or 'none'}; restore it, remove them, or choose another "
+                f"--output"
+            )
+
+
+def _may_hold_comparison(folder: Path) -> bool:
+    """Whether what a comparison writes may be written there: nothing of it is, or it is one."""
+    if (folder / "status.json").exists():
+        return False
+    if not (folder / "config.yaml").exists():
+        figures = (f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg"))
+        return not any(any(folder.glob(name)) for name in (*_WRITTEN, *figures))
+    try:
+        load_config(CompareConfig, file=folder / "config.yaml")
+    except InputError:
+        return False
+    return True
+
+
+def _why_not_ours(run: StageRun) -> str:
+    """Says what is wrong with the folder of a run; empty where it is absent or ours."""
+    folder = _folder(run)
+    status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
+    if status == "running":
+        return "is being written by another process; wait for it or choose another --output"
+    differing = [] if stored is None else differing_settings(stored, wanted, free=())
+    if differing:
+        return (
+            f"ran with other settings ({', '.join(differing[:3])}); choose another --output, or "
+            f"remove the whole comparison"
+        )
+    if status is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        return "is there and is no run; move it away or choose another --output"
+    return ""
+
+
+def _folder(run: StageRun) -> Path:
+    return Path(run.run.output)
 
 
 @contextmanager
@@ -25,6 +126,8 @@ def holding(folder: Path, runs: Sequence[Path]) -> Iterator[None]:
     new = [path for path in (folder / ".lock", folder, *folder.parents) if not path.exists()]
     with _exclusive(folder):
         fresh = not (folder / "config.yaml").exists()
+        if not fresh:
+            sweep(folder)
         try:
             yield
         except InputError:

@@ -1,6 +1,7 @@
 """Whether a comparison can be run where it is to be run, and what a call would do."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,18 +10,18 @@ from statistics import fmean
 from abcrl.config import (
     Cell,
     CompareConfig,
+    ContrastConfig,
     InputError,
     PpoSettings,
     RewardModelSettings,
     SftSettings,
     StageRun,
-    differing_settings,
-    load_config,
     plan_cells,
+    runs_by_stage,
     shared_stages,
-    to_yaml,
 )
 from abcrl.config.paths import require_model_folder
+from abcrl.config.sweep import sweep_points
 from abcrl.config.verdicts import min_pairs_for_verdict
 from abcrl.data import (
     Corpus,
@@ -32,33 +33,15 @@ from abcrl.data import (
     require_two_heldout,
 )
 from abcrl.grid import default_jobs
-from abcrl.storage import read_config, read_fingerprints, read_seconds, read_status
+from abcrl.storage import read_fingerprints, read_looks, read_seconds, read_status
 
-# What a comparison writes beside its runs and after its config.yaml.
-_WRITTEN = (
-    "logs",
-    "results.csv",
-    "summary.json",
-    "report.html",
-    "learning-curves.png",
-    "learning-curves.svg",
-)
+from .comparison_folder import require_models_of_finished_runs
 
 
 def is_finished(config: CompareConfig) -> bool:
     """Whether every run of the comparison has ended well."""
-    runs = chain.from_iterable(_runs_by_stage(config).values())
+    runs = chain.from_iterable(runs_by_stage(config).values())
     return all(read_status(_folder(run)) == "finished" for run in runs)
-
-
-def _runs_by_stage(config: CompareConfig) -> dict[str, list[StageRun]]:
-    """Every run, in pipeline order, by the section that configures it."""
-    sft, reward_model = shared_stages(config)
-    return {
-        "sft": [] if sft is None else [sft],
-        "train_rm": [] if reward_model is None else [reward_model],
-        "ppo": [cell.run for cell in plan_cells(config)],
-    }
 
 
 def _folder(run: StageRun) -> Path:
@@ -98,7 +81,7 @@ def _require_data(config: CompareConfig, *, ask_hub: bool) -> None:
         InputError: They cannot be used, or are not those that finished runs have seen.
     """
     sections = {"sft": config.sft, "train_rm": config.train_rm, "ppo": config.ppo}
-    runs = _runs_by_stage(config)
+    runs = runs_by_stage(config)
     for name, section in sections.items():
         if section is None or section.data.built_in or (section.data.on_hub and not ask_hub):
             continue
@@ -143,100 +126,109 @@ def _require_same_texts(runs: Sequence[StageRun], key: str, texts: str) -> None:
             )
 
 
-def describe_plan(config: CompareConfig) -> list[str]:
-    """Returns what a call with this configuration would do, a line each."""
+def describe_plan(config: CompareConfig, *, retry_failed: bool = False) -> list[str]:
+    """Returns what a call with this configuration would do, a line each.
+
+    Args:
+        config: The comparison.
+        retry_failed: Whether failed cells will be run again.
+
+    Raises:
+        InputError: A model would be trained again that finished cells rest on.
+    """
+    require_models_of_finished_runs(config)
     cells = plan_cells(config)
-    finished = [cell for cell in cells if read_status(cell.folder) == "finished"]
+    status = {cell.key: read_status(cell.folder) for cell in cells}
+    finished = [cell for cell in cells if status[cell.key] == "finished"]
+    failed = sum(one == "failed" for one in status.values())
     lines = [
         f"{_folder(run).name}: {read_status(_folder(run)) or 'to be trained'}"
         for run in shared_stages(config)
         if run is not None
     ]
-    arms = len(config.swept_arms)
+    arms = [cell for cell in cells if cell.seed == config.seeds[0]]
     lines.append(
-        f"{len(cells)} cells ({arms} arms x {len(config.seeds)} seeds) of "
+        f"{len(cells)} cells ({len(arms)} arms x {len(config.seeds)} seeds) of "
         f"{config.ppo.steps} PPO steps, {len(finished)} of them finished"
     )
-    lines += _estimate(config, cells, finished)
-    contrasts = [f"{one.arm} - {one.baseline}" for one in config.declared_contrasts]
-    lines.append(f"declared contrasts: {', '.join(contrasts) or 'none'}")
-    return [*lines, *_verdict_within_reach(len(config.seeds), len(contrasts))]
+    if failed:
+        fate = "to be run again" if retry_failed else "counted as failed without --retry-failed"
+        lines[-1] += f", {failed} failed ({fate})"
+    waiting = len(cells) - len(finished) - (0 if retry_failed else failed)
+    lines += _estimate(config, waiting, finished)
+    lines += [_say_arm(cell) for cell in arms]
+    lines.append(f"declared contrasts: {_say_contrasts(config)}")
+    return [*lines, *_verdict_within_reach(config)]
 
 
-def _estimate(config: CompareConfig, cells: Sequence[Cell], finished: Sequence[Cell]) -> list[str]:
+def _say_arm(cell: Cell) -> str:
+    beta, gae_lambda = cell.run.reward.effective_beta, cell.run.ppo.gae_lambda
+    spread = "" if beta is None else f"beta {beta:g}, "
+    return f"arm {cell.arm.name}: {spread}lambda {gae_lambda:g}"
+
+
+def _estimate(config: CompareConfig, waiting: int, finished: Sequence[Cell]) -> list[str]:
     """Says how long the cells that are left will take, by the time that finished ones took."""
-    waiting = len(cells) - len(finished)
     known = [seconds for cell in finished if (seconds := read_seconds(cell.folder)) is not None]
     if not (waiting and known):
         return []
-    jobs = min(waiting, config.jobs or default_jobs(config.machine.device))
-    minutes = math.ceil(waiting / jobs) * fmean(known) / 60
-    return [
-        f"about {minutes:.0f} minutes for the other {waiting}, {jobs} at a time: finished ones "
-        f"took {fmean(known):.0f} seconds on average"
-    ]
+    took = f"finished ones took {fmean(known):.0f} seconds on average"
+    if config.grid.engine == "ray" and config.grid.jobs is None:
+        return [f"{waiting} others, as many at a time as the cluster takes: {took}"]
+    jobs = min(waiting, config.grid.jobs or default_jobs(config.machine.device))
+    seconds = math.ceil(waiting / jobs) * fmean(known)
+    time = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    return [f"about {time} for the other {waiting}, {jobs} at a time: {took}"]
 
 
-def _verdict_within_reach(seeds: int, contrasts: int) -> list[str]:
+def _say_contrasts(config: CompareConfig) -> str:
+    """Returns the declared contrasts, of a sweep each once, with how many points they are at."""
+    bases = {arm.name: arm for arm in config.arms}
+    points = sweep_points(config.sweep)
+    declared = Counter(
+        (_base(one.arm), _base(one.baseline), _say_margin(one)) for one in config.declared_contrasts
+    )
+    said: dict[str, list[str]] = {}
+    for (arm, baseline, margin), count in declared.items():
+        pairs = {(bases[arm].at(one).name, bases[baseline].at(one).name) for one in points}
+        where = f" at {'each of' if count == len(pairs) else f'{count} of'} {len(pairs)} points"
+        text = f"{arm} - {baseline}{margin}"
+        said.setdefault(where if len(pairs) > 1 else "", []).append(text)
+    return "; ".join(f"{', '.join(texts)}{where}" for where, texts in said.items()) or "none"
+
+
+def _say_margin(contrast: ContrastConfig) -> str:
+    if contrast.margin is None:
+        return ""
+    whole = (
+        "" if contrast.margin_of is None else f" of {' - '.join(map(_base, contrast.margin_of))}"
+    )
+    return f" (margin {contrast.margin:g}{whole})"
+
+
+def _base(name: str) -> str:
+    """Returns the name of an arm without the point of the sweep."""
+    return name.partition("@")[0]
+
+
+def _verdict_within_reach(config: CompareConfig) -> list[str]:
     """Says whether so many seeds can give a verdict at all; see `can_reach_verdict`."""
-    if not contrasts:
+    seeds, looks = len(config.seeds), read_looks(Path(config.output))
+    declared = {(one.arm, one.baseline) for one in config.declared_contrasts}
+    if not declared:
         return []
-    needed = min_pairs_for_verdict(contrasts)
-    count = f"{contrasts} contrast{'s' if contrasts > 1 else ''}"
+    # What somebody has seen a verdict on stays in the family, declared or not.
+    earlier = {pair for look in looks for pair in look.contrasts} - declared
+    family = len(declared) + len(earlier)
+    needed = min_pairs_for_verdict(family)
+    count = f"{family} contrast{'s' if family > 1 else ''}"
+    count += f" ({len(earlier)} of them from an earlier look)" if earlier else ""
     if seeds >= needed:
-        return [f"{seeds} seeds can give a verdict on {count} (it takes {needed})"]
-    return [
-        f"{seeds} seeds cannot give a verdict on {count}: it takes {needed}, or fewer contrasts"
-    ]
-
-
-def require_own_folders(config: CompareConfig) -> None:
-    """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
-
-    Unfinished runs go on or are removed, so whatever stands in their place has to be ours.
-
-    Raises:
-        InputError: Names the run and, for other settings, the first keys that differ.
-    """
-    if not _may_hold_comparison(Path(config.output)):
-        raise InputError(
-            f"output: must be new or hold a comparison, received {config.output}, which holds "
-            f"something else; choose another --output"
-        )
-    for run in chain.from_iterable(_runs_by_stage(config).values()):
-        problem = _why_not_ours(run)
-        if problem:
-            raise InputError(
-                f"output: {config.output} cannot hold this comparison: "
-                f"{_folder(run).relative_to(config.output)} {problem}"
-            )
-
-
-def _may_hold_comparison(folder: Path) -> bool:
-    """Whether what a comparison writes may be written there: nothing of it is, or it is one."""
-    if (folder / "status.json").exists():
-        return False
-    if not (folder / "config.yaml").exists():
-        return not any((folder / name).exists() for name in _WRITTEN)
-    try:
-        load_config(CompareConfig, file=folder / "config.yaml")
-    except InputError:
-        return False
-    return True
-
-
-def _why_not_ours(run: StageRun) -> str:
-    """Says what is wrong with the folder of a run; empty where it is absent or ours."""
-    folder = _folder(run)
-    status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
-    if status == "running":
-        return "is being written by another process; wait for it or choose another --output"
-    differing = [] if stored is None else differing_settings(stored, wanted, free=())
-    if differing:
-        return (
-            f"ran with other settings ({', '.join(differing[:3])}); choose another --output, or "
-            f"remove the whole comparison"
-        )
-    if status is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return "is there and is no run; move it away or choose another --output"
-    return ""
+        lines = [f"{seeds} seeds can give a verdict on {count} (it takes {needed})"]
+    else:
+        short = f"{seeds} seeds cannot give a verdict on {count}"
+        lines = [f"{short}: it takes {needed}, or fewer contrasts"]
+    fewest = min((len(look.seeds) for look in looks), default=seeds)
+    if fewest < seeds:
+        lines.append(f"verdicts have been seen at {fewest} seeds; those of {seeds} will say so")
+    return lines

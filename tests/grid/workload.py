@@ -1,13 +1,17 @@
 """Calls for the grid's tests. Workers import this module by name, so it stays light."""
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abcrl.config.errors import InputError
+from abcrl.config.errors import InputError, RunFailedError
+from abcrl.grid import Files, Task
 
 
 def write(path: Path, text: str) -> None:
@@ -114,3 +118,74 @@ def leave_a_child_behind(pid_file: Path) -> None:
         os._exit(0)
     pid_file.write_text(str(pid))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_its_parent(tries: Path) -> None:
+    """As what a machine does that has no memory left; the parent is Ray's worker process."""
+    with tries.open("a") as file:
+        file.write("x")
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        os.kill(parent.pid, signal.SIGKILL)
+    time.sleep(60)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Like a stage's configuration: it names the folders that it reads and writes."""
+
+    output: Path
+    model: Path
+    rows: int
+    seconds: float
+    failing: bool
+
+
+def stage(
+    folder: Path, name: str, *, rows: int, seconds: float = 0.0, failing: bool = False
+) -> Task:
+    """A task that writes rows to a run folder, and goes on after those that are there."""
+    config = Stage(folder / name, folder / "model", rows, seconds, failing)
+    files = Files(
+        config.output, (config.model,), ("status.json", "metrics.jsonl"), relocate, restate
+    )
+    return Task(name, write_rows, (config,), folder / f"{name}.txt", files)
+
+
+def relocate(args: tuple[Stage], places: Mapping[Path, Path]) -> tuple[Stage]:
+    [config] = args
+    model, output = (places.get(path, path) for path in (config.model, config.output))
+    return (replace(config, model=model, output=output),)
+
+
+def restate(folder: Path, args: tuple[Stage]) -> None:
+    if folder.is_dir():
+        (folder / "config.yaml").write_text(f"{args[0].output}\n")
+
+
+def write_rows(config: Stage) -> None:
+    output = config.output
+    output.mkdir(parents=True, exist_ok=True)
+    weights = config.model / "weights"
+    first = int(weights.read_text()) if weights.exists() else 0
+    restate(output, (config,))
+    (output / "place").write_text(str(output))
+    (output / "status.json").write_text('{"state": "running"}\n')
+    metrics = output / "metrics.jsonl"
+    begun = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    for row in range(begun, config.rows):
+        with metrics.open("a") as file:
+            file.write(json.dumps({"row": first + row}) + "\n")
+        try:
+            time.sleep(config.seconds)
+        except KeyboardInterrupt:
+            (output / "stopped").write_text(str(row + 1))
+            (output / "status.json").write_text('{"state": "interrupted"}\n')
+            raise
+    if config.failing:
+        reason = f"{output}: cannot be written"
+        (output / "status.json").write_text(json.dumps({"state": "failed", "reason": reason}))
+        raise RunFailedError(reason)
+    (output / "final").mkdir(exist_ok=True)
+    (output / "final" / "weights").write_text(str(first))
+    (output / "status.json").write_text('{"state": "finished"}\n')

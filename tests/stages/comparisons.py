@@ -53,7 +53,7 @@ class Listening(SilentReporter):
 
 def configure(output: Path, **changes: Any) -> CompareConfig:
     named = {key.replace("__", "."): value for key, value in changes.items()}
-    flags = {**TINY, "arms": ARMS, "output": str(output), "jobs": 1, **named}
+    flags = {**TINY, "arms": ARMS, "output": str(output), "grid.jobs": 1, **named}
     return load_config(CompareConfig, flags=flags)
 
 
@@ -69,7 +69,7 @@ def on(runs: Any, output: Path, **changes: Any) -> CompareConfig:
         "reward_model": str(runs.reward_model),
     }
     named = {key.replace("__", "."): value for key, value in changes.items()}
-    values = {"arms": ARMS, "output": str(output), "jobs": 1, **named}
+    values = {"arms": ARMS, "output": str(output), "grid.jobs": 1, **named}
     file = output.with_name(f"{output.name}.yaml")
     file.write_text("sft: null\ntrain_rm: null\n")
     return load_config(CompareConfig, file=file, flags={**flags, **values})

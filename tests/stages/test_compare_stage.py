@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from matplotlib.image import imread
 
-from abcrl.config import CompareConfig, InputError, shared_stages, to_yaml
+from abcrl.config import CompareConfig, GridConfig, InputError, shared_stages, to_yaml
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
 from abcrl.storage import read_rows, read_status
@@ -95,7 +95,7 @@ def test_the_figure_shows_something(comparison):
 
 
 def test_two_jobs_and_the_command_line_give_the_same_results(comparison, tmp_path, app_main):
-    code, output = app_main(configure(tmp_path / "two", jobs=2))
+    code, output = app_main(configure(tmp_path / "two", grid__jobs=2))
     assert code == 0
     assert f"results  {tmp_path / 'two'}" in output
     for said in ["abc", "rlhf", "seed 0", "seed 1", "Verdict:", "figure"]:
@@ -127,7 +127,7 @@ def test_a_second_call_runs_nothing(comparison):
 def test_the_number_of_jobs_is_no_other_configuration(comparison):
     folder = Path(comparison.output)
     before = stamps(folder)
-    run_compare(comparison.replace(jobs=2), SilentReporter())
+    run_compare(comparison.replace(grid=GridConfig(jobs=2)), SilentReporter())
     assert stamps(folder) == before
 
 

@@ -1,9 +1,14 @@
 """What `--dry-run` of a comparison says: what is there, how long it takes, what it can show."""
 
-from abcrl.config import CompareConfig, plan_cells
+from pathlib import Path
+
+import pytest
+
+from abcrl.config import CompareConfig, InputError, plan_cells, shared_stages
+from abcrl.stages.comparison_folder import require_own_folders
 from abcrl.stages.plan import describe_plan
-from abcrl.storage import RunFolder
-from tests.stages.comparisons import on
+from abcrl.storage import Look, RunFolder, append_look
+from tests.stages.comparisons import ARMS, configure, fake_failure, on
 
 
 def finish(config: CompareConfig, number: int, *seconds: float) -> None:
@@ -14,7 +19,7 @@ def finish(config: CompareConfig, number: int, *seconds: float) -> None:
 
 
 def test_the_time_that_is_left_is_told_by_finished_cells(tiny_runs, tmp_path):
-    config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1, 2], jobs=2)
+    config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1, 2], grid__jobs=2)
     assert not any("minutes" in line for line in describe_plan(config))
     finish(config, 0, 50.0, 50.0)
     finish(config, 1, 140.0)
@@ -23,6 +28,88 @@ def test_the_time_that_is_left_is_told_by_finished_cells(tiny_runs, tmp_path):
         "about 4 minutes for the other 4, 2 at a time: finished ones took 120 seconds on average"
         in describe_plan(config)
     )
+
+
+def test_a_short_time_is_told_in_seconds(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1, 2], grid__jobs=2)
+    finish(config, 0, 17.0)
+    # Five are left, two at a time: three times 17 seconds.
+    assert any(line.startswith("about 51 seconds for") for line in describe_plan(config))
+
+
+def test_failed_cells_take_time_only_where_they_are_run_again(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1, 2], grid__jobs=1)
+    finish(config, 0, 1000.0)
+    fake_failure(config, "rlhf/seed-2")
+    count, time = describe_plan(config)[:2]
+    assert count == (
+        "6 cells (2 arms x 3 seeds) of 2 PPO steps, 1 of them finished, 1 failed (counted as "
+        "failed without --retry-failed)"
+    )
+    assert time.startswith("about 67 minutes for the other 4")
+    count, time = describe_plan(config, retry_failed=True)[:2]
+    assert count.endswith("1 of them finished, 1 failed (to be run again)")
+    assert time.startswith("about 83 minutes for the other 5")
+
+
+def test_arms_and_contrasts_of_a_sweep_are_told_shortly(tiny_runs, tmp_path):
+    dense = {"name": "uniform", "reward": {"mode": "uniform"}}
+    config = on(
+        tiny_runs,
+        tmp_path / "compare",
+        arms=[*ARMS, dense, {**ARMS[1], "name": "rlhf-lambda1", "gae_lambda": 1.0}],
+        sweep={"reward.beta": [0.2, 0.6]},
+        contrasts=[
+            {"arm": "abc", "baseline": "rlhf"},
+            {"arm": "abc", "baseline": "uniform", "margin": 0.2, "margin_of": ["abc", "rlhf"]},
+            {"arm": "rlhf-lambda1", "baseline": "rlhf", "margin": 0.5},
+        ],
+    )
+    assert describe_plan(config) == [
+        "12 cells (6 arms x 2 seeds) of 2 PPO steps, 0 of them finished",
+        "arm abc@reward.beta=0.2: beta 0.2, lambda 0.95",
+        "arm rlhf: lambda 0.95",
+        "arm uniform@reward.beta=0.2: beta 0.2, lambda 0.95",
+        "arm rlhf-lambda1: lambda 1",
+        "arm abc@reward.beta=0.6: beta 0.6, lambda 0.95",
+        "arm uniform@reward.beta=0.6: beta 0.6, lambda 0.95",
+        "declared contrasts: abc - rlhf, abc - uniform (margin 0.2 of abc - rlhf) at each of 2 "
+        "points; rlhf-lambda1 - rlhf (margin 0.5)",
+        "2 seeds cannot give a verdict on 5 contrasts: it takes 8, or fewer contrasts",
+    ]
+
+
+def test_what_was_seen_before_is_counted(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "compare", seeds=list(range(6)))
+    seen = Look((0, 1, 2), (("abc", "rlhf"), ("abc", "shuffled")))
+    finish(config, 0)
+    append_look(Path(config.output), seen)
+    assert describe_plan(config)[-2:] == [
+        "6 seeds cannot give a verdict on 2 contrasts (1 of them from an earlier look): it takes "
+        "7, or fewer contrasts",
+        "verdicts have been seen at 3 seeds; those of 6 will say so",
+    ]
+
+
+def test_no_model_is_trained_again_under_finished_cells(tmp_path):
+    config = configure(tmp_path / "compare")
+    assert describe_plan(config)[0] == "sft: to be trained"
+    for run in shared_stages(config):
+        assert run is not None
+        with RunFolder.create(Path(run.run.output), run, {}):
+            pass
+    finish(config, 0)
+    finish(config, 1)
+    assert describe_plan(config)[:2] == ["sft: finished", "reward-model: finished"]
+    gone = tmp_path / "compare" / "reward-model"
+    gone.rename(tmp_path / "elsewhere")
+    for look in (describe_plan, require_own_folders):
+        with pytest.raises(InputError) as caught:
+            look(config)
+        assert str(caught.value) == (
+            f"output: {gone} must be the finished run that cells/abc/seed-0 and 1 more began "
+            f"with, received none; restore it, remove them, or choose another --output"
+        )
 
 
 def test_what_so_many_seeds_can_show_is_told(tiny_runs, tmp_path):

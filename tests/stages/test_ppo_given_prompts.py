@@ -1,6 +1,5 @@
 """PPO on data that give their prompts, start to end: whole prompts in, none on both sides."""
 
-
 import pytest
 import torch
 
