@@ -62,6 +62,23 @@ def compare(  # noqa: PLR0913 - one parameter per flag
         int | None,
         typer.Option("--jobs", help="Runs at the same time. [default: one per CPU core]"),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="Run cells here, or on a Ray cluster. Changes no result. [default: local]",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Of the Ray cluster. [default: RAY_ADDRESS, or the one that runs here, or a new "
+            "one]",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -106,7 +123,9 @@ def compare(  # noqa: PLR0913 - one parameter per flag
                 },
                 flags={
                     "seeds": None if seeds is None else parse_seeds(seeds),
-                    "jobs": jobs,
+                    "grid.jobs": jobs,
+                    "grid.engine": engine,
+                    "grid.address": address,
                     "output": output,
                 },
             )
@@ -121,7 +140,7 @@ def compare(  # noqa: PLR0913 - one parameter per flag
             from abcrl.stages.plan import describe_plan, require_inputs
 
             require_inputs(resolved, ask_hub=False)
-            plan = describe_plan(resolved)
+            plan = describe_plan(resolved, retry_failed=retry_failed)
             if reference is not None:
                 plan.append(describe_reference(resolved, reference))
             print_config(resolved, plan)

@@ -14,7 +14,7 @@ def report(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="What abcrl compare or abcrl ppo has written, finished or not.",
+            help="What abcrl compare, ppo, sft or train-rm has written, finished or not.",
         ),
     ],
     *,
@@ -23,13 +23,13 @@ def report(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="The page; is replaced where it exists. [default: report.html in FOLDER, and the "
-            "figures beside it]",
+            help="The page, NAME.html; is replaced where it exists. [default: report.html in "
+            "FOLDER, and the figures beside it]",
         ),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Write a comparison, or a PPO run, as one HTML page that works offline.
+    """Write a comparison, or one run, as one HTML page that works offline.
 
     Trains nothing. Verdicts first, then figures, tables, what differs between the arms, and samples
     side by side with the credit of each token.

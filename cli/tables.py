@@ -6,14 +6,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .secondary_table import explain_secondary, say_difference, secondary_table
+
 if TYPE_CHECKING:
     from abcrl.analysis.cells import CellResult
     from abcrl.analysis.collect import ArmSummary, SeedSpread, Summary
-    from abcrl.analysis.contrasts import PairedContrast
     from abcrl.stages.compare import CompareResult
 
 # Columns that no terminal limits: what is piped or redirected is not cut.
 _ELSEWHERE = 160
+# The longest baseline that a column is headed with.
+_HEADED = 16
 # What a table puts around the content of each column.
 _AROUND = 3
 
@@ -33,7 +36,9 @@ def print_comparison(result: "CompareResult") -> None:
     secondary = secondary_table(summary)
     if secondary is not None:
         console.print(secondary)
-        console.print()
+    for line in explain_secondary(summary):
+        console.print(line, soft_wrap=whole)
+    console.print()
     for verdict in summary.verdicts:
         console.print(f"Verdict: {verdict}", soft_wrap=whole)
     for cell in summary.failed:
@@ -53,7 +58,8 @@ def _arms(summary: "Summary") -> Table:
     table.add_column("arm", overflow="fold")
     for column in ("beta", "lambda"):
         table.add_column(column, no_wrap=True)
-    against = f"AUC - {summary.baseline}" if summary.baseline else "difference"
+    one_baseline = summary.baseline is not None and len(summary.baseline) <= _HEADED
+    against = f"AUC - {summary.baseline}" if one_baseline else "difference"
     gold = any("gold_score" in arm.finals for arm in summary.arms)
     columns = ["AUC", against, "final", *(["gold"] if gold else []), "KL"]
     for column in columns:
@@ -73,8 +79,12 @@ def _arms(summary: "Summary") -> Table:
 
 def _caption(summary: "Summary") -> str:
     parts = []
-    if any(contrast.interval is not None for contrast in summary.differences.values()):
+    if any(one.interval is not None for one in summary.differences.values()):
         parts.append("difference: paired over seeds, with its 95 % Student t interval")
+    baselines = dict.fromkeys(summary.baselines.values())
+    if baselines and (len(baselines) > 1 or len(next(iter(baselines))) > _HEADED):
+        where = ", at each point of the sweep" if len(baselines) > 1 else ""
+        parts.append(f"against {next(iter(baselines)).partition('@')[0]}{where}")
     if summary.baseline_score is not None:
         text = f"the SFT model scores {summary.baseline_score:+.2f}"
         if summary.baseline_gold_score is not None:
@@ -127,57 +137,9 @@ def _say_cell(cell: "CellResult") -> str:
     return f"{_number(cell.auc)}{'*' if cell.collapsed else ''}"
 
 
-def secondary_table(summary: "Summary") -> Table | None:
-    """Returns the contrasts at equal KL and in steps; None where there is nothing to say."""
-    arrivals = summary.arrivals
-    columns = [(f"at {one.kl:.1f} nats", one.contrasts, 2) for one in summary.equal_kl]
-    if arrivals is not None:
-        columns.append(("steps to gain", arrivals.contrasts, 1))
-    if not summary.contrasts or not columns:
-        return None
-    title = "Scores at equal KL, and steps to most of the gain (described, no verdict)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    table.add_column("difference")
-    for name, _, _ in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for number, contrast in enumerate(summary.contrasts):
-        cells = [_paired(contrasts[number], places) for _, contrasts, places in columns]
-        table.add_row(f"{contrast.arm} - {contrast.baseline}", *cells)
-    table.caption = _secondary_caption(summary)
-    return table
-
-
-def _secondary_caption(summary: "Summary") -> str:
-    parts = []
-    if summary.equal_kl:
-        shares = ", ".join(f"{100 * one.share:.0f}" for one in summary.equal_kl)
-        parts.append(f"KL: {shares} % of the smallest largest one, first crossing of each path")
-    found = summary.arrivals
-    if found is not None:
-        late = [
-            f"{arm.arm.name} {found.censored(arm.arm.name)} of {len(arm.seeds)}"
-            for arm in summary.arms
-            if arm.arm.name in found.steps and found.censored(arm.arm.name)
-        ]
-        text = f"gain: to {found.threshold:+.2f}, 90 % of what {found.baseline} gains"
-        if late:
-            text += f"; not there by step {found.horizon}, which they count with: {', '.join(late)}"
-        parts.append(text)
-    return "; ".join(parts)
-
-
-def _paired(contrast: "PairedContrast", places: int) -> str:
-    if contrast.mean is None:
-        return ""
-    text = f"{contrast.mean:+.{places}f}"
-    if contrast.interval is None:
-        return text
-    return f"{text} ± {contrast.interval.half_width:.{places}f}"
-
-
 def _difference(summary: "Summary", arm: "ArmSummary") -> str:
-    contrast = summary.differences.get(arm.arm.name)
-    return "" if contrast is None else _paired(contrast, 2)
+    found = summary.differences.get(arm.arm.name)
+    return "" if found is None else say_difference(found, 2)
 
 
 def _mean(spread: "SeedSpread | None") -> float | None:

@@ -1,6 +1,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from tests.cli.undisturbed import Undisturbed, run_undisturbed
 from tests.grid.processes import Command, listens_to, wait_for
 
 SCRIPT = Path(sys.executable).with_name("abcrl")
@@ -86,3 +88,10 @@ def start() -> Iterator[Callable[..., Command]]:
     yield start
     for command in commands:
         command.clean_up()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """A comparison of half a minute, run by the command once."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "comparison"
+    return run_undisturbed(partial(Command, SCRIPT), folder)

@@ -3,7 +3,8 @@
 import io
 
 import pytest
-from abcrl_cli.tables import per_seed_tables, secondary_table
+from abcrl_cli.secondary_table import explain_secondary, secondary_table
+from abcrl_cli.tables import per_seed_tables
 from rich.console import Console
 from rich.table import Table
 
@@ -36,31 +37,43 @@ def test_contrasts_at_equal_kl_and_in_steps_have_intervals_and_no_verdict():
     # 18 / (2 + s / 2) steps of its first straight line, and scores (1 + s / 4) x KL / 2.
     curves = [cell("rlhf", seed, 0.0, 1.0, 2.0) for seed in range(5)]
     curves += [cell("abc", seed, 0.0, 2.0 + seed / 2, 4.0 + seed) for seed in range(5)]
-    title, head, _, line, *caption = text(secondary_table(summary(*curves)))
+    found = summary(*curves)
+    title, head, _, line = text(secondary_table(found))
     assert "no verdict" in title
     assert head == "difference at 2.0 nats at 4.0 nats at 6.0 nats steps to gain"
     # Differences at 2 nats .5, .75, 1, 1.25, 1.5: mean 1, s = .395, t(4) = 2.776.
     assert line.startswith("abc - rlhf +1.00 ± 0.49 +2.00 ± 0.98 +3.00 ± 1.47 -11.6")
-    said = " ".join(caption)
-    assert "25, 50, 75 % of the smallest largest one" in said
-    assert "to +1.80, 90 % of what rlhf gains" in said
-    assert "not there" not in said
+    assert explain_secondary(found) == [
+        "KL: 25, 50, 75 % of the smallest largest one (abc seed 0), first crossing of each path",
+        "gain: to +1.80, 90 % of what rlhf gains",
+    ]
 
 
 def test_cells_that_do_not_arrive_are_counted():
     curves = [cell("rlhf", 0, 0.0, 1.0, 2.0), cell("rlhf", 1, 0.0, 1.0, 2.0)]
     curves += [cell("abc", 0, 0.0, 0.5, 1.0), cell("abc", 1, 0.0, 2.0, 3.0)]
-    shown = text(secondary_table(summary(*curves)))
+    found = summary(*curves)
     # In steps: 20 - 18 and 9 - 18. Two pairs have no interval.
-    assert "abc - rlhf +0.12 +0.25 +0.12 -3.5" in shown
-    assert "not there by step 20, which they count with: abc 1 of 2" in " ".join(shown)
+    assert "abc - rlhf +0.12 +0.25 +0.12 -3.5" in text(secondary_table(found))
+    late = explain_secondary(found)[-1]
+    assert late.endswith("; not there by step 20, which they count with: abc 1 of 2")
 
 
 def test_without_kl_gain_or_contrasts_there_is_no_such_table():
-    flat = CellCurve("rlhf", 0, (0, 10), {"eval/score": (1.0, 1.0)})
-    assert secondary_table(summary(flat)) is None
+    kls = {"eval/kl_exact": (0.0, 0.0)}
+    flat = [
+        CellCurve(arm, 0, (0, 10), {"eval/score": (1.0, 1.0), **kls}) for arm in ("abc", "rlhf")
+    ]
+    found = summary(*flat)
+    assert secondary_table(found) is None
+    assert [line.split(": ")[:2] for line in explain_secondary(found)] == [
+        ["scores at equal KL", "not comparable"],
+        ["steps to most of the gain", "not comparable"],
+    ]
     gains = [cell("rlhf", 0, 0.0, 1.0, 2.0), cell("abc", 0, 0.0, 1.0, 2.0)]
-    assert secondary_table(summarise(ARMS, gains, [])) is None
+    undeclared = summarise(ARMS, gains, [])
+    assert secondary_table(undeclared) is None
+    assert explain_secondary(undeclared) == []
 
 
 def test_collapsed_runs_are_marked_and_cells_without_a_result_named():

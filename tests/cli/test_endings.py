@@ -133,10 +133,12 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(abcrl, monkeypatch):
 
 def test_a_dry_run_of_a_comparison_tells_its_plan(abcrl):
     output = abcrl("compare", "--modes", "abc,rlhf", "--seeds", "0-3", "--dry-run").output
-    assert output.splitlines()[-5:] == [
+    assert output.splitlines()[-7:] == [
         "# sft: to be trained",
         "# reward-model: to be trained",
         "# 8 cells (2 arms x 4 seeds) of 25 PPO steps, 0 of them finished",
+        "# arm abc: beta 0.8, lambda 0.95",
+        "# arm rlhf: lambda 0.95",
         "# declared contrasts: abc - rlhf",
         "# 4 seeds cannot give a verdict on 1 contrast: it takes 6, or fewer contrasts",
     ]

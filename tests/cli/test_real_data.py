@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 FEW = """\
 output: runs/few
 seeds: [0, 1]
-jobs: 1
+grid: {jobs: 1}
 arms:
   - {name: abc, reward: {mode: abc}}
   - {name: abc-d, reward: {mode: abc-d}}

@@ -23,5 +23,5 @@ def test_the_page_can_go_elsewhere(abcrl, tmp_path, tiny_tokenizer):
 
 def test_what_is_no_comparison_is_refused(refuse, tmp_path):
     line = refuse("report", "absent")
-    assert line.startswith("folder: must hold a comparison or a PPO run, received ")
+    assert line.startswith("folder: must hold a comparison, or a run of ")
     assert refuse("report", ".", "--output", "x.html").startswith("folder: must hold a comparison")

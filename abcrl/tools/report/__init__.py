@@ -1,4 +1,4 @@
-"""The report of a comparison or a PPO run: one HTML page that needs nothing else."""
+"""The report of a comparison or a run: one HTML page that needs nothing else."""
 
 from .writing import write_report
 

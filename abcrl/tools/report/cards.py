@@ -1,6 +1,6 @@
 """A verdict as a card: its sentence, and its numbers to scale."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from abcrl.analysis import Finding, PairedContrast, Summary
@@ -21,17 +21,14 @@ class Card:
 
     contrast: PairedContrast
     verdict: str
+    said: str
+    """The finding in a few words."""
     zero: float
     points: tuple[float, ...]
     """One for each seed."""
     mean: float | None
     ends: tuple[float, float] | None
     """Of the interval."""
-
-    @property
-    def said(self) -> str:
-        """The finding in a few words."""
-        return _SAID[self.contrast.finding]
 
     @property
     def decided(self) -> bool:
@@ -44,6 +41,7 @@ def make_cards(summary: Summary) -> list[Card]:
     known = [value for contrast in summary.contrasts for value in _values(contrast)]
     low, high = min([0.0, *known]), max([0.0, *known])
     margin = _PADDING * (high - low) or 1.0
+    without = {one.arm.name for one in summary.arms if not one.seeds}
 
     def place(value: float) -> float:
         return 100 * (value - low + margin) / (high - low + 2 * margin)
@@ -52,6 +50,7 @@ def make_cards(summary: Summary) -> list[Card]:
         Card(
             contrast,
             verdict,
+            _say(contrast, without),
             zero=place(0.0),
             points=tuple(map(place, contrast.differences)),
             mean=None if contrast.mean is None else place(contrast.mean),
@@ -61,6 +60,14 @@ def make_cards(summary: Summary) -> list[Card]:
         )
         for contrast, verdict in zip(summary.contrasts, summary.verdicts, strict=True)
     ]
+
+
+def _say(contrast: PairedContrast, without: Collection[str]) -> str:
+    """Returns the finding; seeds are too few only where there are any."""
+    if contrast.seeds:
+        return _SAID[contrast.finding]
+    lost = [name for name in (contrast.arm, contrast.baseline) if name in without]
+    return f"no verdict: no result of {' and '.join(lost)}" if lost else "no verdict: no pair"
 
 
 def _values(contrast: PairedContrast) -> Sequence[float]:

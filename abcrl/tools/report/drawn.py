@@ -1,6 +1,7 @@
 """The figures of a report: saved beside it for other uses, and inlined in the page."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,9 +13,13 @@ from abcrl.analysis.look import legend_line, style_of
 from abcrl.analysis.path_figure import training_path
 from abcrl.analysis.pictures import Picture, draw_panel, draw_swatch, save_picture
 from abcrl.analysis.sweep_figure import sweep_picture
+from abcrl.analysis.training_figure import training_course
 
-from .gather import Report
+from .contents import Report
 from .inline import inline_svg
+
+MOST_BYTES = 2_200_000
+"""What all figures may take on the page."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Drawn:
     title: str
     caption: str
     panels: tuple[Markup, ...]
-    """One SVG for each panel, so that a narrow screen can have them one below the other."""
+    """One SVG for each panel, so that a narrow screen can have them one below the other; none of a
+    picture that is too large for the page."""
     legend: tuple[tuple[Markup, str], ...]
     """Swatch and label of each line; empty where lines are arms."""
 
@@ -35,7 +41,8 @@ def picture_report(report: Report) -> list[Picture]:
     found = report.found
     usable = found.usable
     if not usable:
-        return []
+        course = training_course(report.rows)
+        return [] if course is None else [course]
     pictures = [
         learning_curves(found.arms, usable),
         training_path(found.arms, usable),
@@ -44,6 +51,18 @@ def picture_report(report: Report) -> list[Picture]:
         *(sweep_picture(axis, found.summary) for axis in report.sweep),
     ]
     return [picture for picture in pictures if picture is not None]
+
+
+def draw_all(pictures: Sequence[Picture], *, most_bytes: int = MOST_BYTES) -> list[Drawn]:
+    """Returns the pictures for the page, in their order; for those that do not fit, their place."""
+    drawn, left = [], most_bytes
+    for picture in pictures:
+        one = draw(picture)
+        size = sum(len(panel) for panel in one.panels)
+        fits = size <= left
+        left -= size if fits else 0
+        drawn.append(one if fits else replace(one, panels=(), legend=()))
+    return drawn
 
 
 def draw(picture: Picture) -> Drawn:

@@ -1,12 +1,13 @@
 """What differs between the arms of a comparison, and what its runs ran on."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abcrl.config import Cell, flatten, read_yaml
+from abcrl.config import Cell, InputError, PpoConfig, flatten, load_config, read_yaml
 from abcrl.storage import read_environment, read_last_row, read_status
 
 _OF_THE_RUN = ("run.output", "run.seed")
@@ -58,21 +59,50 @@ class Stage:
         return cls(name, model, status, row or {})
 
 
-def differing_between_arms(cells: Sequence[Cell]) -> tuple[Setting, ...]:
-    """Returns the settings in which arms differ, as their run folders record them.
+def differing_between_arms(cells: Sequence[Cell], *, troubles: list[str]) -> tuple[Setting, ...]:
+    """Returns the settings in which arms differ in effect, as their run folders record them.
+
+    Two arms of which one names a default and the other leaves it null do not differ; two that leave
+    beta to modes with other defaults do.
 
     Args:
         cells: One for each arm, in their order. Of a cell that has not begun, what was planned.
+        troubles: Gets a line for each record that cannot be read; what was planned stands for it.
     """
-    settings = [_settings_of(cell) for cell in cells]
+    settings = [_effective(_recorded(cell, troubles)) for cell in cells]
     keys = dict.fromkeys(key for one in settings for key in one if key not in _OF_THE_RUN)
     rows = {key: tuple(_say(one.get(key)) for one in settings) for key in keys}
     return tuple(Setting(key, values) for key, values in rows.items() if len(set(values)) > 1)
 
 
-def _settings_of(cell: Cell) -> dict[str, object]:
+def _recorded(cell: Cell, troubles: list[str]) -> PpoConfig:
     file = cell.folder / "config.yaml"
-    return flatten(read_yaml(file) if file.is_file() else cell.run.model_dump(mode="json"))
+    if not file.is_file():
+        return cell.run
+    try:
+        return load_config(PpoConfig, file=file)
+    except InputError as error:
+        troubles.append(f"{cell.key}: {cut_folder(error, cell.folder)}")
+        return cell.run
+
+
+def _effective(run: PpoConfig) -> dict[str, object]:
+    """Returns the settings by dotted key, null only where nothing or a model's default is meant."""
+    beta, algorithm = run.reward.effective_beta, run.ppo
+    return flatten(run.model_dump(mode="json")) | {
+        "reward.beta": "none" if beta is None else beta,
+        "ppo.micro_batch_size": algorithm.micro_batch_size or algorithm.mini_batch_size,
+    }
+
+
+def say_ending(status: str, reason: str) -> str:
+    """Returns how a run ended, to be put behind its name; nothing where it is finished."""
+    return "" if status == "finished" else f": {status}" + (f", {reason}" if reason else "")
+
+
+def cut_folder(error: InputError, folder: Path) -> str:
+    """Returns what is wrong in a folder that is named already, on one line."""
+    return "; ".join(str(error).replace(f"{folder}{os.sep}", "").splitlines())
 
 
 def all_settings(file: Path) -> tuple[Setting, ...]:

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from abcrl.analysis import ArmInfo, CellCurve, FailedCell, Summary, summarise
+from abcrl.analysis import ArmInfo, CellCurve, FailedCell, summarise
 from abcrl.analysis.comparison import Comparison, read_comparison
 from abcrl.analysis.credit_profile import Profiles, credit_profile
 from abcrl.analysis.sweep_figure import SweepAxis
@@ -18,50 +17,30 @@ from abcrl.config import (
     plan_cells,
     read_yaml,
 )
-from abcrl.config.arms import sweep_points
-from abcrl.storage import is_ppo_run, read_reason, read_rows, read_status
+from abcrl.config.sweep import sweep_points
+from abcrl.storage import is_ppo_run, read_metrics, read_reason, read_status
 
-from .facts import Fact, Setting, Stage, all_settings, differing_between_arms, read_facts
-from .samples import CellSamples, Locator, Samples, choose_samples
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that a report says."""
-
-    title: str
-    folder: Path
-    is_comparison: bool
-    found: Comparison
-    settings: tuple[Setting, ...]
-    """Of a comparison those in which its arms differ, of a run all of them."""
-    stages: tuple[Stage, ...]
-    facts: tuple[Fact, ...]
-    samples: Samples = field(default_factory=Samples)
-    profiles: Profiles = field(default_factory=dict)
-    sweep: tuple[SweepAxis, ...] = ()
-
-    @property
-    def summary(self) -> Summary:
-        """Arms, contrasts, verdicts, cells."""
-        return self.found.summary
-
-    @property
-    def arms(self) -> Sequence[ArmInfo]:
-        """In the order of the tables."""
-        return self.found.arms
-
-    @property
-    def finished(self) -> int:
-        """Number of cells that count."""
-        return sum(cell.finished for cell in self.summary.cells)
+from .conditions import read_conditions
+from .contents import Report
+from .facts import (
+    Stage,
+    all_settings,
+    cut_folder,
+    differing_between_arms,
+    read_facts,
+    say_ending,
+)
+from .sample_rows import CellSamples
+from .samples import Locator, choose_samples
+from .training_run import read_training_run
 
 
 def read_report(folder: Path) -> Report:
-    """Returns what there is to report of a comparison or of one PPO run, finished or not.
+    """Returns what there is to report of a comparison or of one run, finished or not.
 
     Args:
-        folder: As `abcrl compare` or `abcrl ppo` wrote it; it may have been moved since.
+        folder: As `abcrl compare`, `ppo`, `sft` or `train-rm` wrote it; it may have been moved
+            since.
 
     Raises:
         InputError: The folder is neither, or its config.yaml is not valid.
@@ -69,13 +48,16 @@ def read_report(folder: Path) -> Report:
     folder = folder.absolute()
     if is_ppo_run(folder):
         return _of_run(folder, load_config(PpoConfig, file=folder / "config.yaml"))
-    if not _is_comparison(folder):
+    if _is_comparison(folder):
+        config = load_config(CompareConfig, file=folder / "config.yaml")
+        return _of_comparison(folder, config.replace(output=str(folder)))
+    report = read_training_run(folder)
+    if report is None:
         raise InputError(
-            f"folder: must hold a comparison or a PPO run, received {folder}; give what abcrl "
-            f"compare or abcrl ppo has written"
+            f"folder: must hold a comparison, or a run of ppo, sft or train-rm, received {folder}; "
+            f"give what one of these commands has written"
         )
-    config = load_config(CompareConfig, file=folder / "config.yaml")
-    return _of_comparison(folder, config.replace(output=str(folder)))
+    return report
 
 
 def _is_comparison(folder: Path) -> bool:
@@ -85,16 +67,24 @@ def _is_comparison(folder: Path) -> bool:
 
 def _of_comparison(folder: Path, config: CompareConfig) -> Report:
     cells = plan_cells(config)
-    found = read_comparison(config, _recorded_reasons(folder))
+    found = read_comparison(config, _recorded_reasons(folder, cells))
     one_each = [cell for cell in cells if cell.seed == config.seeds[0]]
     samples = _read_samples(cells, found.arms)
+    troubles = [
+        f"{cell.key}: {one.trouble}"
+        for cell, one in zip(cells, samples, strict=True)
+        if one.trouble
+    ]
+    settings = differing_between_arms(one_each, troubles=troubles)
+    counted = {(curve.arm, curve.seed) for curve in found.usable}
+    usable = [cell.folder for cell in cells if (cell.arm.name, cell.seed) in counted]
     models = one_each[0].run
     return Report(
         title=f"{_count(len(found.arms), 'arm')}, {_count(len(config.seeds), 'seed')}",
         folder=folder,
-        is_comparison=True,
+        command="compare",
         found=found,
-        settings=differing_between_arms(one_each),
+        settings=settings,
         stages=(
             Stage.read("SFT model", models.policy),
             Stage.read("Reward model", models.reward_model),
@@ -103,6 +93,8 @@ def _of_comparison(folder: Path, config: CompareConfig) -> Report:
         samples=choose_samples(samples, _locate(cells)),
         profiles=_profiles(samples, found),
         sweep=_sweep(config),
+        conditions=read_conditions(usable, found.summary.unequal_inputs),
+        troubles=tuple(troubles),
     )
 
 
@@ -114,18 +106,20 @@ def _of_run(folder: Path, run: PpoConfig) -> Report:
         run.ppo.gae_lambda,
     )
     seed = run.run.seed
-    curve = CellCurve.from_rows(arm.name, seed, read_rows(folder, "metrics"))
-    status = read_status(folder) or "missing"
+    status, reason = read_status(folder) or "missing", read_reason(folder)
+    try:
+        rows = read_metrics(folder)
+    except InputError as error:
+        rows, status, reason = [], "failed", cut_folder(error, folder)
+    curve = CellCurve.from_rows(arm.name, seed, rows)
     curves = [curve] if curve.steps else []
-    reason = read_reason(folder)
     failed = [] if curves else [FailedCell(arm.name, seed, status, reason)]
     found = Comparison([arm], curves, summarise([arm], curves, [], failed))
     samples = [CellSamples.read(0, seed, folder)]
-    ending = "" if status == "finished" else f": {status}" + (f", {reason}" if reason else "")
     return Report(
-        title=f"PPO run, {arm.name}, seed {seed}{ending}",
+        title=f"PPO run, {arm.name}, seed {seed}{say_ending(status, reason)}",
         folder=folder,
-        is_comparison=False,
+        command="ppo",
         found=found,
         settings=all_settings(folder / "config.yaml"),
         stages=(
@@ -135,17 +129,25 @@ def _of_run(folder: Path, run: PpoConfig) -> Report:
         facts=read_facts([(seed, folder)]),
         samples=choose_samples(samples, Locator([Path(run.policy), folder / "final"])),
         profiles=_profiles(samples, found),
+        troubles=(samples[0].trouble,) if samples[0].trouble else (),
     )
 
 
-def _recorded_reasons(folder: Path) -> dict[str, str]:
-    """Returns why cells failed, by key, where only the comparison's own process knew."""
+def _recorded_reasons(folder: Path, cells: Sequence[Cell]) -> dict[str, str]:
+    """Returns why cells failed, by key, where only the comparison's own process knew.
+
+    What was written of a cell that has got another status since is out of date.
+    """
     try:
         content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        failed = content["failed"]
-        return {f"{one['arm']}/seed-{one['seed']}": str(one["reason"]) for one in failed}
-    except (OSError, ValueError, KeyError, TypeError):
+        recorded = {
+            (f"{one['arm']}/seed-{one['seed']}", one["status"]): str(one["reason"])
+            for one in content["failed"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
+    now = ((cell.key, read_status(cell.folder) or "missing") for cell in cells)
+    return {key: recorded[key, status] for key, status in now if (key, status) in recorded}
 
 
 def _read_samples(cells: Sequence[Cell], arms: Sequence[ArmInfo]) -> list[CellSamples]:
@@ -178,7 +180,11 @@ def _sweep(config: CompareConfig) -> tuple[SweepAxis, ...]:
             tuple(str(value) for value in values),
             {
                 arm.name: [
-                    list(dict.fromkeys(arm.at(one).name for one in points if one[key] == value))
+                    list(
+                        dict.fromkeys(
+                            arm.at(one).name for one in points if one.values[key] == value
+                        )
+                    )
                     for value in values
                 ]
                 for arm in config.arms

@@ -20,12 +20,16 @@ from abcrl.analysis.figures import label_arm
 from abcrl.analysis.verdicts import say_p
 
 from .cards import make_cards
-from .drawn import draw, picture_report, swatches
-from .gather import Report
+from .contents import Report
+from .drawn import draw_all, picture_report, swatches
 from .visible import visible
 
 _MINUS = "\N{MINUS SIGN}"
 _NONE = "\N{EN DASH}"
+_MOST_LINES = 200
+_MOST_ARMS = 200  # of a table or a list, and as many contrasts
+_MOST_NUMBERS = 6000  # of all cells, in a table or on all cards
+_MOST_LETTERS = 400  # of a value or a reason
 _FINALS = (
     ("score", "final score", 2),
     ("gold_score", "final gold score", 2),
@@ -47,16 +51,19 @@ def render(report: Report) -> str:
     return environment.get_template("report.html").render(
         report=report,
         summary=report.summary,
-        arms=report.arms,
+        arms=report.arms[:_MOST_ARMS],
         place={arm.name: number for number, arm in enumerate(report.arms)},
         seeds=sorted({cell.seed for cell in report.summary.cells}),
         cells={(cell.arm.name, cell.seed): cell for cell in report.summary.cells},
-        cards=make_cards(report.summary),
-        figures=[draw(picture) for picture in picture_report(report)],
-        swatches=swatches(len(report.arms)) if len(report.arms) > 1 else [],
+        cards=make_cards(report.summary)[:_MOST_ARMS],
+        figures=draw_all(picture_report(report)),
+        swatches=swatches(len(report.arms[:_MOST_ARMS])) if len(report.arms) > 1 else [],
         finals=finals,
         endpoint=ENDPOINT,
         mean_of=_mean_of,
+        most_lines=_MOST_LINES,
+        most_arms=_MOST_ARMS,
+        most_numbers=_MOST_NUMBERS,
         version=__version__,
         style=style,
         script=script,
@@ -74,7 +81,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_show,
     )
-    environment.filters.update(num=say_number, signed=say_signed, p=say_p, label=label_arm)
+    environment.filters.update(num=say_number, signed=say_signed, p=say_p, label=label_arm, cut=cut)
     return environment
 
 
@@ -96,6 +103,13 @@ def say_signed(value: float | None, places: int = 2) -> str:
     if value is None:
         return _NONE
     return f"{value:+.{places}f}".replace("-", _MINUS)
+
+
+def cut(text: object) -> str:
+    """Returns the beginning of a text that may be of any length, and how much follows."""
+    said = str(text)
+    more = len(said) - _MOST_LETTERS
+    return said if more <= 0 else f"{said[:_MOST_LETTERS]}[... {more:,} characters ...]"
 
 
 def _mean_of(values: Mapping[int, float] | None) -> float | None:

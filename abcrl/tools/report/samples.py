@@ -8,55 +8,24 @@ from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from abcrl.config import InputError
-from abcrl.storage import read_rows
 
+from .sample_rows import CellSamples, Row
 from .visible import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Row = Mapping[str, Any]
-
-MOST_BYTES = 1_600_000
+MOST_BYTES = 1_400_000
 """What all samples may take on the page."""
-_MOST_TOKENS = 24_000
-"""Shared by the responses of one group: of longer ones the beginning is shown."""
-_TOKEN_BYTES, _RESPONSE_BYTES = 76, 600  # of HTML, besides the text itself
+_MOST_TOKENS = 16_000
+"""Shared by the responses to one prompt: of longer ones the beginning is shown."""
+_TOKEN_BYTES, _RESPONSE_BYTES = 76, 900  # of HTML, besides the text itself
 _PROMPT_CHARACTERS = 4000
 _ROUNDING = 1e-6
 _FULL_SHADE = 5
-
-
-@dataclass(frozen=True)
-class CellSamples:
-    """The samples of one cell at its first and at its last evaluation."""
-
-    arm: int
-    """The arm's place."""
-    seed: int
-    first: Sequence[Row]
-    last: Sequence[Row]
-
-    @classmethod
-    def read(cls, arm: int, seed: int, folder: Path) -> "CellSamples":
-        """Returns the samples in a run folder; none where none were written."""
-        rows = read_rows(folder, "samples")
-        steps = [row["step"] for row in rows]
-        first, last = min(steps, default=0), max(steps, default=0)
-        return cls(
-            arm,
-            seed,
-            [row for row in rows if row["step"] == first],
-            [row for row in rows if row["step"] == last],
-        )
-
-    @property
-    def credits(self) -> list[list[float]]:
-        """Credit of each response of the last evaluation."""
-        return [row["credit"] for row in self.last if row.get("credit")]
 
 
 @dataclass(frozen=True)
@@ -84,16 +53,26 @@ class Sample:
     """Empty where the tokens cannot be located in the response."""
     left_out: int = 0
     """Tokens at its end that are not shown."""
+    largest: float = 0.0
+    """The largest absolute score of a token, shown or not."""
     gold_score: float | None = None
+    offset: float = 0.0
+    """What is taken off the score before it is spread."""
+    shaped_score: float | None = None
+    """What is spread, where more is done to the score than taking off its offset."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens, shown or not."""
+        return len(self.tokens) + self.left_out
 
     def credit_shade(self, token: Token) -> float:
         """Returns the depth of a token's colour, -1 to 1: full at five times an even share."""
-        even = 1 / (len(self.tokens) + self.left_out)
-        return max(-1.0, min(1.0, token.credit / (_FULL_SHADE * even)))
+        return max(-1.0, min(1.0, token.credit * self.length / _FULL_SHADE))
 
     def score_shade(self, token: Token) -> float:
-        """Returns the same for its score, relative to the largest that is shown."""
-        return token.score / (max(abs(one.score) for one in self.tokens) or 1.0)
+        """Returns the same for its score, relative to the largest of the response."""
+        return token.score / (self.largest or 1.0)
 
 
 @dataclass(frozen=True)
@@ -116,12 +95,14 @@ class Samples:
         groups: In the order in which they are stepped through.
         shown: Number of responses in them.
         of: Number of responses at the first and last evaluations.
+        last_step: Of all last evaluations the latest; 0 without samples.
         located: Whether tokens could be told apart.
     """
 
     groups: tuple[Group, ...] = ()
     shown: int = 0
     of: int = 0
+    last_step: int = 0
     located: bool = True
 
 
@@ -170,12 +151,12 @@ class Locator:
 def choose_samples(
     cells: Sequence[CellSamples], locate: Locator, *, most_bytes: int = MOST_BYTES
 ) -> Samples:
-    """Returns groups of samples, the first seed's first, as many as fit.
+    """Returns groups of samples, the first seed's first, as many as fit; maybe none.
 
     Args:
         cells: All cells that have samples.
         locate: Tells tokens apart.
-        most_bytes: Size of their HTML; one group is shown in any case.
+        most_bytes: Size of their HTML.
     """
     of = sum(len(cell.first) + len(cell.last) for cell in cells if cell.first)
     arms = max(1, len({cell.arm for cell in cells}))
@@ -185,13 +166,14 @@ def choose_samples(
     for pair in _pairs(cells):
         made = [_make(group, rows, locate, longest) for group, rows in pair]
         left -= sum(map(_size, made))
-        if groups and left < 0:
+        if left < 0:
             break
         groups += made
     return Samples(
         tuple(groups),
         shown=sum(len(group.samples) for group in groups),
         of=of,
+        last_step=max((row["step"] for cell in cells for row in cell.last), default=0),
         located=all(sample.tokens for group in groups for sample in group.samples),
     )
 
@@ -235,7 +217,10 @@ def _make(group: Group, rows: Mapping[int, Row], locate: Locator, longest: int) 
             response=_begin(str(row["response"]), 8 * longest),
             tokens=tokens[:longest],
             left_out=max(0, len(tokens) - longest),
+            largest=max((abs(token.score) for token in tokens), default=0.0),
             gold_score=row.get("gold_score"),
+            offset=row.get("score_offset") or 0.0,
+            shaped_score=row.get("shaped_score"),
         )
         samples.append(sample)
     return replace(group, samples=tuple(samples))

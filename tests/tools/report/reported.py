@@ -13,10 +13,11 @@ from abcrl.analysis import ArmInfo, CellCurve, FailedCell, summarise
 from abcrl.analysis.comparison import Comparison
 from abcrl.config import Cell, CompareConfig, RunFailedError, plan_cells, to_yaml, validate
 from abcrl.storage import RunFolder, write_atomically
-from abcrl.tools.report.gather import Report
+from abcrl.tools.report.contents import Report
 from abcrl.tools.report.samples import Group, Sample, Samples, Token
 
-ENVIRONMENT = {"device": "cpu", "versions": {"torch": "2.0"}, "fingerprints": {"texts": "aa"}}
+FINGERPRINTS = {"texts": "aa", "policy": "bb", "reward_model": "cc"}
+ENVIRONMENT = {"device": "cpu", "versions": {"torch": "2.0"}, "fingerprints": FINGERPRINTS}
 ARMS = [{"name": name, "reward": {"mode": name}} for name in ("abc", "rlhf")]
 
 
@@ -119,7 +120,7 @@ def report_on(text: str, *, cut: Sequence[int] = ()) -> Report:
     return Report(
         title=text,
         folder=Path("/folder"),
-        is_comparison=True,
+        command="compare",
         found=Comparison([arm], list[CellCurve](), summarise([arm], [], [], failed)),
         settings=(),
         stages=(),
@@ -137,6 +138,9 @@ class Page(HTMLParser):
         """Of every element, with the names of its attributes."""
         self.ids: list[str] = []
         self.attributes: list[tuple[str, str]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        """Rows of cells of each table, by the label of the box around it; of several, the last."""
+        self._rows: list[list[str]] = []
         self._open: list[tuple[str, str]] = []
         self._texts: list[tuple[tuple[tuple[str, str], ...], str]] = []
         self.feed(text)
@@ -149,6 +153,12 @@ class Page(HTMLParser):
         self.attributes += named.items()
         if "id" in named:
             self.ids.append(named["id"])
+        if named.get("class") == "box":
+            self._rows = self.tables[named["aria-label"]] = []
+        if tag == "tr":
+            self._rows.append([])
+        if tag in {"th", "td"}:
+            self._rows[-1].append("")
         if tag not in {"meta", "link", "br"}:
             self._open.append((tag, named.get("class", "")))
 
@@ -157,6 +167,8 @@ class Page(HTMLParser):
         assert opened == tag
 
     def handle_data(self, data: str) -> None:
+        if any(tag in {"th", "td"} for tag, _ in self._open):
+            self._rows[-1][-1] += data
         self._texts.append((tuple(self._open), data))
 
     def text_of(self, name: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from abcrl.config import InputError, to_yaml
 from abcrl.storage import RunFolder, write_atomically, write_json
+from abcrl.tools.report.conditions import Conditions
 from abcrl.tools.report.facts import Fact
 from abcrl.tools.report.gather import read_report
 from tests.tools.report.reported import ENVIRONMENT, configure, write_cell, write_comparison
@@ -18,8 +19,13 @@ def test_a_comparison_is_read_with_all_that_the_page_needs(tmp_path, tiny_tokeni
     assert report.finished == 4
     assert [arm.name for arm in report.arms] == ["abc", "rlhf"]
     assert len(report.summary.verdicts) == 1
-    [setting] = report.settings
-    assert (setting.key, setting.values) == ("reward.mode", ("abc", "rlhf"))
+    assert {one.key: one.values for one in report.settings} == {
+        "reward.mode": ("abc", "rlhf"),
+        "reward.beta": ("0.8", "none"),
+    }
+    assert report.conditions == Conditions()
+    assert report.conditions.hold
+    assert report.troubles == ()
     assert report.samples.shown == report.samples.of == 16
     assert report.samples.located
     assert {arm: sorted(seeds) for arm, seeds in report.profiles.items()} == {
@@ -59,7 +65,7 @@ def test_a_comparison_that_has_not_begun_is_reported(tmp_path):
     report = read_report(folder)
     assert (report.finished, len(report.summary.failed)) == (0, 4)
     assert (report.samples.groups, report.facts, report.profiles) == ((), (), {})
-    assert [setting.key for setting in report.settings] == ["reward.mode"]
+    assert [setting.key for setting in report.settings] == ["reward.mode", "reward.beta"]
 
 
 def test_environments_are_held_against_each_other_seed_by_seed(tmp_path, tiny_tokenizer):
@@ -119,7 +125,7 @@ def test_what_is_neither_is_refused(tmp_path, tiny_tokenizer):
     other.mkdir()
     (other / "config.yaml").write_text("model: tiny\nrun: {output: x}\n")
     for folder in (tmp_path / "empty", tmp_path / "absent", other):
-        with pytest.raises(InputError, match="folder: must hold a comparison or a PPO run, rec"):
+        with pytest.raises(InputError, match="folder: must hold a comparison, or a run of"):
             read_report(folder)
 
 

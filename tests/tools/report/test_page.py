@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import random
 import re
 from dataclasses import replace
 
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 
 from abcrl.analysis import ArmInfo, CellCurve, Contrast, summarise
 from abcrl.analysis.comparison import Comparison
+from abcrl.tools.report.conditions import Conditions
+from abcrl.tools.report.drawn import draw_all, picture_report
 from abcrl.tools.report.facts import Fact, Setting, Stage
 from abcrl.tools.report.page import render, say_number, say_signed
+from abcrl.tools.report.samples import MOST_BYTES, Samples
 from abcrl.tools.report.visible import visible
 from tests.tools.report.reported import Page, report_on
 
+METRICS = ("eval/score", "eval/gold_score", "eval/kl_exact")
 HOSTILE = (
     "</div></span></script><script>alert(1)</script><!-- <style> ]]> &lt; \" ' onload=x "
     "\x1b[31m \u202e {{ 7 * 7 }} {% raw %}"
@@ -83,11 +88,12 @@ CURVES = [
 ]
 ARMS = [ArmInfo("abc", "abc", 0.8, 0.95), ArmInfo("rlhf", "rlhf", None, 0.95)]
 
+FOUND = Comparison(ARMS, CURVES, summarise(ARMS, CURVES, [Contrast("abc", "rlhf")]))
+
 
 @pytest.fixture(scope="module")
 def comparison() -> str:
-    found = Comparison(ARMS, CURVES, summarise(ARMS, CURVES, [Contrast("abc", "rlhf")]))
-    return render(replace(report_on("x"), found=found))
+    return render(replace(report_on("x"), found=FOUND))
 
 
 def test_verdicts_come_first_then_figures_and_tables(comparison):
@@ -96,6 +102,67 @@ def test_verdicts_come_first_then_figures_and_tables(comparison):
     assert sections == ["verdicts", "figures", "tables", "samples"]
     assert "abc is higher than rlhf by 0.250 ± 0.000" in page.text_of("verdict")
     assert len(page.ids) == len(set(page.ids))
+
+
+SAME = "all finished cells ran on the same SFT and reward model"
+ONE = "conditional on this one SFT model and this one reward model"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "on_one", "warning"),
+    [
+        (Conditions(), True, ""),
+        (Conditions(unknown=2), True, "2 of 0 finished cells do not record"),
+        (Conditions(("a", "b")), False, "Read with care: a; b. So differences"),
+    ],
+)
+def test_what_the_verdicts_are_conditional_on_is_said_beside_them(
+    comparison, conditions, on_one, warning
+):
+    assert SAME in Page(comparison).text_of("note")
+    page = Page(render(replace(report_on("x"), conditions=conditions)))
+    said = page.text_of("note")
+    assert SAME not in said  # no cell has finished
+    assert (ONE in said) == on_one
+    assert warning in page.text_of("warning")
+    assert bool(page.text_of("warning")) == bool(warning)
+
+
+def test_figures_that_do_not_fit_leave_their_place():
+    pictures = picture_report(replace(report_on("x"), found=FOUND))
+    drawn = draw_all(pictures)
+    size = sum(len(panel) for panel in drawn[0].panels)
+    assert [bool(one.panels) for one in drawn] == [True, True]
+    assert [bool(one.panels) for one in draw_all(pictures, most_bytes=size)] == [True, False]
+    few = draw_all(pictures, most_bytes=size - 1)
+    assert [(one.title, bool(one.panels)) for one in few] == [
+        ("Learning curves", False),
+        ("Paired differences", True),
+    ]
+
+
+@pytest.mark.slow
+def test_no_comparison_makes_a_page_of_more_than_five_megabytes():
+    arms = [ArmInfo(f"arm-{n}-{'x' * 50}", "abc", 0.8, 0.95) for n in range(240)]
+    curves = [
+        CellCurve(
+            arm.name,
+            seed,
+            tuple(range(80)),
+            {name: tuple(random.Random(n).random() for n in range(80)) for name in METRICS},
+        )
+        for arm in arms
+        for seed in range(3)
+    ]
+    contrasts = [Contrast(arm.name, arms[0].name) for arm in arms[1:]]
+    found = Comparison(arms, curves, summarise(arms, curves, contrasts))
+    html = render(replace(report_on("x"), found=found))
+    assert len(html.encode()) + MOST_BYTES < 5_000_000  # with all samples that may be there
+    page = Page(html)
+    assert "first 200 of 240 arms" in page.text_of("note")
+    assert "first 200 of 239 declared contrasts" in page.text_of("note")
+    assert "Too large for this page" in page.text_of("figures")
+    assert len(page.tables["Arms"]) == 1 + 200
 
 
 def test_every_part_of_an_arm_can_be_hidden_by_its_class(comparison):
@@ -107,6 +174,32 @@ def test_every_part_of_an_arm_can_be_hidden_by_its_class(comparison):
     assert set(drawn) == {"0", "1"}
     # A line and a band of the mean and six thin lines, of each arm.
     assert len(drawn) == 2 * 8
+
+
+def test_a_sample_says_what_its_token_scores_sum_to_and_where_its_run_ended():
+    report = report_on("x", cut=[1])
+    [group] = report.samples.groups
+    [sample] = group.samples
+    ended = replace(sample, step=2, score=2.0, offset=0.5, left_out=7)
+    clipped = replace(sample, score=2.0, offset=0.5, shaped_score=1.0)
+    groups = (replace(group, samples=(ended, clipped)),)
+    page = Page(render(replace(report, samples=Samples(groups, 2, 2, last_step=4))))
+    first, second = page.text_of("small").split("step ")[1:]
+    assert first == "2 (this run's last), score +2.00, less its offset +1.50"
+    assert second == "4, score +2.00, scaled or clipped to +1.00"
+    lengths = [value for name, value in page.attributes if name == "data-tokens"]
+    assert lengths == [str(ended.length), str(clipped.length)] == ["9", "2"]
+
+
+def test_samples_that_do_not_fit_are_counted_and_print_says_what_it_leaves_out():
+    report = report_on("x", cut=[1])
+    none = Page(render(replace(report, samples=Samples((), 0, 40, 4))))
+    assert "0 of 40 responses" in none.text_of("note")
+    assert none.text_of("printed") == ""
+    [group] = report.samples.groups
+    groups = (group, replace(group, prompt_index=1))
+    several = Page(render(replace(report, samples=replace(report.samples, groups=groups))))
+    assert several.text_of("printed").startswith("Printed is one prompt of 2")
 
 
 def test_without_a_script_the_last_samples_are_shown():

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from abcrl.tools.report.samples import CellSamples, Locator, Sample, Token, choose_samples
+from abcrl.tools.report.sample_rows import CellSamples
+from abcrl.tools.report.samples import Locator, Sample, Token, choose_samples
 from tests.tools.report.reported import sample_row
 
 
@@ -63,8 +64,8 @@ def test_what_does_not_fit_is_left_out_whole_and_counted(locator, tiny_tokenizer
     assert 0 < half.shown < half.of == 48
     assert half.shown % 4 == 0
     assert {group.when for group in half.groups} == {"first", "last"}
-    least = choose_samples(many, locator, most_bytes=0)
-    assert [group.when for group in least.groups] == ["first", "last"]
+    none = choose_samples(many, locator, most_bytes=0)
+    assert (none.groups, none.shown, none.of, none.last_step) == ((), 0, 48, 4)
 
 
 def test_a_long_response_is_cut_and_says_so(locator, tiny_tokenizer):
@@ -75,8 +76,10 @@ def test_a_long_response_is_cut_and_says_so(locator, tiny_tokenizer):
     row["prompt"] = "p" * 10_000
     found = choose_samples([CellSamples(0, 0, [row], [row])], locator)
     sample = found.groups[0].samples[0]
-    assert len(sample.tokens) == 12_000
-    assert sample.left_out == len(row["credit"]) - 12_000
+    assert len(sample.tokens) == 8_000
+    assert sample.left_out == len(row["credit"]) - 8_000
+    assert sample.length == len(row["credit"])
+    assert sample.largest == max(row["token_scores"])
     assert found.groups[0].prompt.startswith("[... 6,000 characters ...]ppp")
 
 
@@ -93,10 +96,11 @@ def test_samples_of_the_first_and_last_evaluation_are_read(tiny_tokenizer, tmp_p
 def test_the_shade_of_credit_is_held_against_an_even_share():
     # Four tokens: an even share is 1/4, full colour 5/4 of all credit.
     tokens = tuple(Token("x", credit, score) for credit, score in [(0.25, 1.0), (1.5, -2.0)] * 2)
-    sample = Sample(0, 0, 1.0, "xxxx", tokens)
+    sample = Sample(0, 0, 1.0, "xxxx", tokens, largest=2.0)
     assert [sample.credit_shade(one) for one in tokens[:2]] == pytest.approx([0.2, 1.0])
     assert [sample.score_shade(one) for one in tokens[:2]] == [0.5, -1.0]
-    half = Sample(0, 0, 1.0, "xxxx", tokens[:2], left_out=2)
+    half = Sample(0, 0, 1.0, "xxxx", tokens[:2], left_out=2, largest=4.0)
+    assert [half.score_shade(one) for one in tokens[:2]] == [0.25, -0.5]
     assert half.credit_shade(tokens[0]) == pytest.approx(0.2)
     silent = Sample(0, 0, 0.0, "x", (Token("x", 1.0, 0.0),))
     assert silent.score_shade(silent.tokens[0]) == 0.0

@@ -11,34 +11,51 @@ for (const button of document.querySelectorAll(".arm-button")) {
 }
 
 const section = document.getElementById("samples");
-if (section) {
+if (section?.querySelector(".group")) {
   stepThrough(section);
   colourByScore(section);
   readOutTokens(section);
 }
 
-// Samples: one group at a time, chosen by evaluation, prompt and seed.
+// On paper nothing can be opened.
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const each of closed) each.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const each of closed) each.open = false;
+});
+
+// Samples: one group at a time, chosen by evaluation, prompt and seed. Not every combination is there.
 function stepThrough(section) {
   const groups = [...section.querySelectorAll(".group")];
-  const choosers = [...section.querySelectorAll(".chooser")];
-  const axes = choosers.map((chooser) => {
+  const axes = [...section.querySelectorAll(".chooser")].map((chooser) => {
     const name = chooser.dataset.axis;
-    return { name, chooser, values: [...new Set(groups.map((group) => group.dataset[name]))], at: 0 };
+    return { name, chooser, values: [...new Set(groups.map((group) => group.dataset[name]))] };
   });
-  axes[0].at = axes[0].values.length - 1; // the last evaluation
+  let current = groups.find((group) => group.dataset.when === "last") ?? groups[0];
 
   function show() {
-    for (const group of groups) {
-      group.hidden = !axes.every((axis) => group.dataset[axis.name] === axis.values[axis.at]);
-    }
-    for (const { chooser, values, at } of axes) {
-      const count = values.length > 1 ? ` (${at + 1} of ${values.length})` : "";
-      chooser.querySelector("output").textContent = values[at] + count;
+    for (const group of groups) group.hidden = group !== current;
+    for (const { name, chooser, values } of axes) {
+      const value = current.dataset[name];
+      const count = values.length > 1 ? ` (${values.indexOf(value) + 1} of ${values.length})` : "";
+      chooser.querySelector("output").textContent = value + count;
     }
   }
 
+  // To the next value at which all else can stay; where there is none, to what is most like this.
   function move(axis, by) {
-    axis.at = (axis.at + by + axis.values.length) % axis.values.length;
+    const { length } = axis.values;
+    const start = axis.values.indexOf(current.dataset[axis.name]);
+    const coming = axis.values.slice(1).map((_, n) => axis.values[(start + by * (n + 1) + length * length) % length]);
+    const kept = (group) =>
+      axes.filter((one) => one !== axis && group.dataset[one.name] === current.dataset[one.name]).length;
+    const nearest = coming.map((value) =>
+      groups.filter((group) => group.dataset[axis.name] === value).sort((a, b) => kept(b) - kept(a))[0],
+    );
+    current = nearest.find((group) => kept(group) === axes.length - 1) ?? nearest[0] ?? current;
     show();
   }
 
@@ -81,7 +98,7 @@ function readOutTokens(section) {
       at = place;
       const token = tokens[at];
       token?.classList.add("now");
-      readout.textContent = token ? `token ${at + 1} of ${tokens.length}: ${token.title}` : "";
+      readout.textContent = token ? `token ${at + 1} of ${response.dataset.tokens}: ${token.title}` : "";
     }
 
     response.addEventListener("pointerover", (event) => {
