@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint install clean
+.PHONY: demo test test-slow test-ray lint install clean
 
 demo: install  ## the built-in experiment: five ways of rewarding the same language model
 	$(BIN)/abcrl compare
@@ -12,6 +12,11 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow
+
+test-ray: install  ## what needs Ray, which is 250 MB; afterwards `make test` and `test-slow` run it too
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
+	$(BIN)/pytest tests/grid/test_ray_engine.py tests/grid/test_node.py \
+	  tests/stages/test_comparisons_on_ray.py
 
 lint: install
 	$(BIN)/ruff format --check .
