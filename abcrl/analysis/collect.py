@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from abcrl.storage import Earlier
+
 from .cells import CellResult, account_for_cells
 from .contrasts import PairedContrast, contrast_arms
 from .curves import GOLD_SCORE, SCORE, ArmInfo, CellCurve, FailedCell, mean_at_start
 from .differences import PairedDifference
 from .equivalence import Contrast
-from .notes import Earlier, note_contrast, unequal_inputs
+from .notes import note_contrast, unequal_inputs
 from .secondary import Arrivals, EqualKls, scores_at_equal_kl, steps_to_gain
 from .statistics import standard_error
 from .verdicts import say_verdict
@@ -132,7 +134,13 @@ def summarise(
         arms=tuple(_summarise_arm(arm, cells) for arm in arms),
         contrasts=tuple(judged),
         verdicts=tuple(
-            say_verdict(one, notes=[*note_contrast(one, arms, cells, usable), *earlier.notes])
+            say_verdict(
+                one,
+                notes=[
+                    *note_contrast(one, arms, cells, usable),
+                    *earlier.note(one.arm, one.baseline),
+                ],
+            )
             for one in judged
         ),
         baselines=baselines,

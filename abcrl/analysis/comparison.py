@@ -5,12 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abcrl.config import Cell, CompareConfig, ContrastConfig, InputError, plan_cells
-from abcrl.storage import read_fingerprints, read_looks, read_metrics, read_reason, read_status
+from abcrl.storage import (
+    Look,
+    read_fingerprints,
+    read_looks,
+    read_metrics,
+    read_reason,
+    read_status,
+    weigh_looks,
+)
 
 from .collect import Summary, summarise
 from .curves import ArmInfo, CellCurve, FailedCell
 from .equivalence import Contrast, Margin
-from .notes import weigh_looks
 
 _INPUTS = ("policy", "reward_model", "texts")
 """Of what a cell read, what all cells with its seed should have in common."""
@@ -52,11 +59,7 @@ def read_comparison(config: CompareConfig, reasons: Mapping[str, str] | None = N
     curves = [one for one in found if isinstance(one, CellCurve)]
     failed = [one for one in found if isinstance(one, FailedCell)]
     contrasts = [_declared(one) for one in config.declared_contrasts]
-    earlier = weigh_looks(
-        read_looks(Path(config.output)),
-        config.seeds,
-        [(one.arm, one.baseline) for one in contrasts],
-    )
+    earlier = weigh_looks(read_looks(Path(config.output)), Look.of(config))
     summary = summarise(arms, curves, contrasts, failed, earlier=earlier)
     return Comparison(arms, curves, summary)
 

@@ -8,6 +8,7 @@ those that are left are no random choice.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import product
 
 from abcrl.config.verdicts import ALPHA, MIN_PAIRS_FOR_INTERVAL
 
@@ -55,7 +56,7 @@ class PairedContrast(PairedDifference):
     """95 % BCa interval of the mean; None below 20 pairs."""
     p_value: float | None
     """Two-sided sign-flip p; None below 5 pairs. With missing cells: the largest p that they may
-    make it, see `complete`."""
+    make it, anywhere between the two ends of `complete`."""
     adjusted_p: float | None
     """p after Holm, over the declared family."""
     detectable: float | None
@@ -91,16 +92,19 @@ def contrast_arms(
             when somebody looked, and then dropped.
     """
     pairs = [_Pairs.of(one, values, seeds) for one in contrasts]
-    family = [*(one.largest_p for one in pairs), *[1.0] * also_declared]
-    adjusted = adjust_holm(family)
+    dropped = [1.0] * also_declared
+    at_worst = [*(one.largest_p for one in pairs), *dropped]
+    at_best = [*(one.smallest_p for one in pairs), *dropped]
+    adjusted = adjust_holm(at_worst)
     margins = examine_margins(contrasts, values, seeds)
     judged = []
     for number, (contrast, one) in enumerate(zip(contrasts, pairs, strict=True)):
-        found = _agreed(one, family, number)
-        margin = _hold_back(margins[number], found, pairs=len(one.known.seeds), family=len(family))
+        found = _agreed(one, (at_worst, at_best), number)
+        family = len(at_worst)
+        margin = _hold_back(margins[number], found, pairs=len(one.known.seeds), family=family)
         judged.append(
             replace(
-                _describe(contrast, one, family=len(family)),
+                _describe(contrast, one, family=family),
                 adjusted_p=adjusted[number] if one.p_values else None,
                 finding=found,
                 equivalence=margin.equivalence,
@@ -180,8 +184,22 @@ class _Pairs:
 
     @property
     def largest_p(self) -> float:
-        """What the contrast counts with in the family."""
+        """The largest p between the two ends, or 1 with too few pairs.
+
+        P falls as the mean moves away from 0, in whichever pair it moves: of a sign flip S* that
+        keeps the pair's sign, whether it reaches the mean does not depend on the pair's difference,
+        and of one that turns it, it is the rarer the larger the difference is. So p is largest at
+        an end, or where the mean is 0 if that lies between the ends; there it is 1.
+        """
+        means = [sum(one) for one in self.completions]
+        if self.missing and min(means) <= 0 <= max(means):
+            return 1.0
         return max(self.p_values, default=1.0)
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p between the two ends, or 1 with too few pairs."""
+        return min(self.p_values, default=1.0)
 
 
 def _range_of(values: Mapping[str, Endpoint]) -> tuple[float, float]:
@@ -210,16 +228,19 @@ def _describe(contrast: Contrast, pairs: _Pairs, *, family: int) -> PairedContra
     )
 
 
-def _agreed(pairs: _Pairs, family: Sequence[float], number: int) -> Finding:
+def _agreed(pairs: _Pairs, families: Sequence[Sequence[float]], number: int) -> Finding:
     """Returns what is found whatever missing cells would have said, if it is always the same.
 
     Args:
         pairs: The contrast.
-        family: The p values of all contrasts, with missing cells the largest.
+        families: The p values of all contrasts, with missing cells the largest; and the smallest,
+            as what Holm leaves to a contrast hangs on the others.
         number: The contrast's place among them.
     """
     found = set()
-    for p, differences in zip(pairs.p_values, pairs.completions, strict=False):
+    for family, (p, differences) in product(
+        families, zip(pairs.p_values, pairs.completions, strict=False)
+    ):
         own = adjust_holm([*family[:number], p, *family[number + 1 :]])[number]
         found.add(_judge(own, differences, family=len(family)))
     if not found:

@@ -69,18 +69,6 @@ class MarginTest(NamedTuple):
     """Why, of a margin that was declared and not tested."""
 
 
-def judge_margins(
-    contrasts: Sequence[Contrast],
-    values: Mapping[str, Endpoint],
-    seeds: Sequence[int] | None = None,
-) -> list[Equivalence | None]:
-    """Returns for each contrast whether its difference lies within the margin that it states.
-
-    None where there is no margin, or it was not tested: see `examine_margins`.
-    """
-    return [one.equivalence for one in examine_margins(contrasts, values, seeds)]
-
-
 def examine_margins(
     contrasts: Sequence[Contrast],
     values: Mapping[str, Endpoint],

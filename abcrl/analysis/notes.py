@@ -1,60 +1,18 @@
 """What a verdict has to name beside its numbers: whatever else can make one arm look better.
 
-Lambda and the KL that was spent, cells without a result, collapsed runs, models that differ, and
-what was seen of the comparison before.
+Lambda and the KL that was spent, cells without a result, collapsed runs, models that differ. What
+was seen of the comparison before is said by `abcrl.storage.weigh_looks`.
 """
 
 from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean
-from typing import NamedTuple
-
-from abcrl.storage import Look
 
 from .cells import CellResult
 from .contrasts import PairedContrast
 from .curves import ArmInfo, CellCurve
-from .wording import count
 
 _TEXTS = "texts"
-
-
-class Earlier(NamedTuple):
-    """What has been concluded of a comparison before, as far as it weighs on what is said now."""
-
-    notes: tuple[str, ...] = ()
-    """For the brackets of every verdict."""
-    dropped: int = 0
-    """Contrasts that were declared then and are no more; they stay in the family."""
-
-
-def weigh_looks(
-    looks: Sequence[Look], seeds: Sequence[int], contrasts: Sequence[tuple[str, str]]
-) -> Earlier:
-    """Returns what earlier looks at a comparison mean for the next one.
-
-    Seeds chosen after a look can be chosen for what they show: a test that may be repeated until it
-    says what is hoped for says it more often than its level; Armitage, McPherson and Rowe (1969),
-    "Repeated significance tests on accumulating data", JRSS A 132. So the look is named. A contrast
-    that was dropped after a look goes on to count.
-
-    Args:
-        looks: The conclusions that were drawn before.
-        seeds: Those of now.
-        contrasts: Arm and baseline of those of now.
-    """
-    others = [set(look.seeds) for look in looks if set(look.seeds) != set(seeds)]
-    added = sorted({len(seen) for seen in others if seen < set(seeds)})
-    changed = sorted({len(seen) for seen in others if not seen < set(seeds)})
-    dropped = {one for look in looks for one in look.contrasts} - set(contrasts)
-    notes = [
-        f"seeds {what} after {_say_looks(sizes)}"
-        for what, sizes in (("added", added), ("changed", changed))
-        if sizes
-    ]
-    if dropped:
-        notes.append(f"Holm counts {count(len(dropped), 'contrast')} dropped after a look")
-    return Earlier(tuple(notes), len(dropped))
 
 
 def note_contrast(
@@ -114,9 +72,3 @@ def _say_collapsed(side: Sequence[CellResult]) -> str:
 def _mean_final_kl(side: Sequence[CellResult]) -> float | None:
     known = [kl for cell in side if (kl := cell.finals.get("kl_exact")) is not None]
     return fmean(known) if known else None
-
-
-def _say_looks(sizes: Sequence[int]) -> str:
-    if len(sizes) == 1:
-        return f"a look at {sizes[0]}"
-    return "looks at " + " and ".join(str(size) for size in sizes)

@@ -67,6 +67,8 @@ def _say_difference(contrast: PairedContrast, notes: Sequence[str]) -> str:
 def _say_why_none(contrast: PairedContrast) -> str:
     if contrast.finding is Finding.TOO_FEW_SEEDS:
         return say_too_few(len(contrast.seeds), contrast.family, "contrast")
+    if not contrast.missing:
+        return "what cells of other contrasts without a result could have said would change it"
     pairs = count(len(contrast.missing), "pair")
     return f"what {pairs} without a result could have said would change it"
 

@@ -27,9 +27,6 @@ from .sft import SftSettings
 from .sweep import Axis, require_sweepable, sweep_points
 from .train_rm import RewardModelSettings
 
-Seed = Annotated[int, Field(ge=0)]
-
-
 _MOST_SEEDS = 1000
 
 

@@ -4,9 +4,9 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from abcrl.storage import hold_run, write_atomically
+from abcrl.storage import hold_run
 from abcrl.storage.durable import sweep
-from abcrl.storage.moving import draft_place, replace_content
+from abcrl.storage.moving import draft_place, follow_status, replace_content
 
 from .node import News
 from .shipping import Part, write_part
@@ -35,7 +35,7 @@ class LocalCopy:
         if news.part.name.endswith(".jsonl"):
             write_part(folder, news.part)
         else:
-            write_atomically(folder / news.part.name, news.part.data.decode())
+            follow_status(folder, news.part.data.decode())
 
     def log(self, data: bytes) -> None:
         """Appends to the task's log."""

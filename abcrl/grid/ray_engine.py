@@ -29,7 +29,8 @@ from .tasks import GridProgress, Task, TaskResult, require_sound
 from .worker import assign, describe
 
 MOST_CRASHES = 3
-"""A task whose node stays but whose Ray worker dies, say for want of memory, is sent so often."""
+"""A task whose node stays but cannot run it to its end, for want of memory or disk, is sent so
+often."""
 _PATIENCE_SECONDS = 15.0
 _PARTS_AHEAD = 4
 
@@ -199,6 +200,9 @@ class _Grid:
         try:
             message: Message = self._ray.get(next(sent.messages))
         except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, OSError):  # a full or broken disk is that node's alone
+                self._lose(sent, error.cause)
+                return
             raise RunFailedError(
                 f"{sent.task.key}: the task cannot be run on {sent.node or 'its node'}: "
                 f"{_last_line(error.cause or error)}; is the same abcrl installed on every node?"
@@ -239,7 +243,7 @@ class _Grid:
         crashes = sent.crashes + (not isinstance(error, self._ray.exceptions.NodeDiedError))
         reason = describe(error)
         if crashes >= MOST_CRASHES:
-            failure = f"its Ray worker died {crashes} times, last on {node}: {reason}"
+            failure = f"could not be run to its end {crashes} times, last on {node}: {reason}"
             self.results.append(TaskResult(sent.task.key, failure, refused=False, seconds=0.0))
             return
         sent.copy.log(f"lost with {node}, and sent again: {reason}\n".encode())

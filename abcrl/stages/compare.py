@@ -20,6 +20,7 @@ from abcrl.config import (
     shared_stages,
     to_yaml,
 )
+from abcrl.config.verdicts import MIN_PAIRS_FOR_INTERVAL
 from abcrl.reporter import GridReporter
 from abcrl.storage import (
     Look,
@@ -88,9 +89,8 @@ def _conclude(config: CompareConfig, reasons: Mapping[str, str]) -> CompareResul
     """Writes results.csv, summary.json, figures and report from whatever is there."""
     folder = Path(config.output)
     found = read_comparison(config, reasons)
-    if any(contrast.p_value is not None for contrast in found.summary.contrasts):
-        declared = tuple((one.arm, one.baseline) for one in config.declared_contrasts)
-        append_look(folder, Look(tuple(config.seeds), declared))
+    if sum(len(arm.seeds) >= MIN_PAIRS_FOR_INTERVAL for arm in found.summary.arms) > 1:
+        append_look(folder, Look.of(config))
     write_atomically(folder / "results.csv", _csv(result_rows(found.summary)))
     write_json(folder / "summary.json", to_json(found.summary))
     from abcrl.tools.report import write_report  # matplotlib, only when it draws

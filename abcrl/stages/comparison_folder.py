@@ -39,10 +39,11 @@ def require_own_folders(config: CompareConfig) -> None:
     Raises:
         InputError: Names the run and, for other settings, the first keys that differ.
     """
-    if not _may_hold_comparison(Path(config.output)):
+    foreign = _why_no_comparison(Path(config.output))
+    if foreign:
         raise InputError(
             f"output: must be new or hold a comparison, received {config.output}, which holds "
-            f"something else; choose another --output"
+            f"{foreign}; choose another --output"
         )
     for run in chain.from_iterable(runs_by_stage(config).values()):
         problem = _why_not_ours(run)
@@ -77,18 +78,20 @@ def require_models_of_finished_runs(config: CompareConfig) -> None:
             )
 
 
-def _may_hold_comparison(folder: Path) -> bool:
-    """Whether what a comparison writes may be written there: nothing of it is, or it is one."""
+def _why_no_comparison(folder: Path) -> str:
+    """Says what stands where a comparison writes; empty where nothing does, or one is there."""
+    something = "something else"
     if (folder / "status.json").exists():
-        return False
+        return something
     if not (folder / "config.yaml").exists():
         figures = (f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg"))
-        return not any(any(folder.glob(name)) for name in (*_WRITTEN, *figures))
+        is_free = not any(any(folder.glob(name)) for name in (*_WRITTEN, *figures))
+        return "" if is_free else something
     try:
         load_config(CompareConfig, file=folder / "config.yaml")
-    except InputError:
-        return False
-    return True
+    except InputError as error:
+        return f"a config.yaml that is none of this version's ({str(error).splitlines()[0]})"
+    return ""
 
 
 def _why_not_ours(run: StageRun) -> str:

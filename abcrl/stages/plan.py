@@ -33,9 +33,16 @@ from abcrl.data import (
     require_two_heldout,
 )
 from abcrl.grid import default_jobs
-from abcrl.storage import read_fingerprints, read_looks, read_seconds, read_status
+from abcrl.storage import (
+    Look,
+    read_fingerprints,
+    read_looks,
+    read_seconds,
+    read_status,
+    weigh_looks,
+)
 
-from .comparison_folder import require_models_of_finished_runs
+from .comparison_folder import require_own_folders
 
 
 def is_finished(config: CompareConfig) -> bool:
@@ -134,9 +141,10 @@ def describe_plan(config: CompareConfig, *, retry_failed: bool = False) -> list[
         retry_failed: Whether failed cells will be run again.
 
     Raises:
-        InputError: A model would be trained again that finished cells rest on.
+        InputError: The folder holds something else, or runs with other settings, or a model would
+            be trained again that finished cells rest on.
     """
-    require_models_of_finished_runs(config)
+    require_own_folders(config)
     cells = plan_cells(config)
     status = {cell.key: read_status(cell.folder) for cell in cells}
     finished = [cell for cell in cells if status[cell.key] == "finished"]
@@ -174,7 +182,7 @@ def _estimate(config: CompareConfig, waiting: int, finished: Sequence[Cell]) -> 
         return []
     took = f"finished ones took {fmean(known):.0f} seconds on average"
     if config.grid.engine == "ray" and config.grid.jobs is None:
-        return [f"{waiting} others, as many at a time as the cluster takes: {took}"]
+        return [f"{waiting} left, as many at a time as the cluster takes: {took}"]
     jobs = min(waiting, config.grid.jobs or default_jobs(config.machine.device))
     seconds = math.ceil(waiting / jobs) * fmean(known)
     time = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
@@ -213,22 +221,22 @@ def _base(name: str) -> str:
 
 def _verdict_within_reach(config: CompareConfig) -> list[str]:
     """Says whether so many seeds can give a verdict at all; see `can_reach_verdict`."""
-    seeds, looks = len(config.seeds), read_looks(Path(config.output))
-    declared = {(one.arm, one.baseline) for one in config.declared_contrasts}
-    if not declared:
+    now = Look.of(config)
+    if not now.contrasts:
         return []
-    # What somebody has seen a verdict on stays in the family, declared or not.
-    earlier = {pair for look in looks for pair in look.contrasts} - declared
-    family = len(declared) + len(earlier)
+    earlier = weigh_looks(read_looks(Path(config.output)), now)
+    seeds, family = len(now.seeds), len(now.contrasts) + earlier.dropped
     needed = min_pairs_for_verdict(family)
     count = f"{family} contrast{'s' if family > 1 else ''}"
-    count += f" ({len(earlier)} of them from an earlier look)" if earlier else ""
+    count += f" ({earlier.dropped} of them from an earlier look)" if earlier.dropped else ""
     if seeds >= needed:
         lines = [f"{seeds} seeds can give a verdict on {count} (it takes {needed})"]
     else:
         short = f"{seeds} seeds cannot give a verdict on {count}"
         lines = [f"{short}: it takes {needed}, or fewer contrasts"]
-    fewest = min((len(look.seeds) for look in looks), default=seeds)
-    if fewest < seeds:
-        lines.append(f"verdicts have been seen at {fewest} seeds; those of {seeds} will say so")
-    return lines
+    lines += [f"every verdict will say: {note}" for note in earlier.notes]
+    return lines + [
+        f"the verdict on {one.arm} - {one.baseline} will say: {earlier.late[one.pair]}"
+        for one in now.contrasts
+        if one.pair in earlier.late
+    ]

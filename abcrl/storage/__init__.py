@@ -16,7 +16,7 @@ from .checkpoints import (
 )
 from .durable import sweep, write_atomically
 from .environment import describe_code, describe_environment, differing_environment
-from .looks import LOOKS, Look, append_look, read_looks
+from .looks import LOOKS, Declared, Earlier, Look, append_look, read_looks, weigh_looks
 from .reading import (
     is_ppo_run,
     read_config,
@@ -36,6 +36,8 @@ __all__ = [
     "LOOKS",
     "STREAMS",
     "Checkpoint",
+    "Declared",
+    "Earlier",
     "Look",
     "RunFolder",
     "append_look",
@@ -63,6 +65,7 @@ __all__ = [
     "read_status",
     "sweep",
     "unwritable",
+    "weigh_looks",
     "write_atomically",
     "write_checkpoint",
     "write_json",

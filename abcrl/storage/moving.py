@@ -7,6 +7,7 @@ from .checkpoints import replace_config
 from .durable import draft_of, remove_folder, sync, write_atomically
 
 _STATUS, _LOCK = "status.json", ".lock"
+_RUNNING = "running"
 
 
 def restate_config(run: Path, config: str) -> None:
@@ -29,6 +30,19 @@ def replace_text(file: Path, old: str, new: str) -> None:
     changed = text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1])
     if changed != text:
         write_atomically(file, changed)
+
+
+def follow_status(run: Path, status: str) -> None:
+    """Has a run folder say what the status of the run says elsewhere, as long as it goes on there.
+
+    How it ended is not said before what it has written is here: see `replace_content`.
+
+    Args:
+        run: A run folder, held by the caller (`hold_run`).
+        status: The content of status.json.
+    """
+    if json.loads(status).get("state") == _RUNNING:
+        write_atomically(run / _STATUS, status)
 
 
 def draft_place(run: Path) -> Path:

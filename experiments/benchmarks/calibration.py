@@ -29,7 +29,7 @@ from calibration_grids import (
 )
 
 from abcrl.analysis import Finding, Margin, contrast_arms
-from abcrl.analysis.equivalence import judge_margins
+from abcrl.analysis.equivalence import examine_margins
 from abcrl.analysis.statistics import MIN_PAIRS_FOR_BOOTSTRAP, detectable_effect, student_interval
 from abcrl.config.verdicts import ALPHA
 
@@ -126,8 +126,8 @@ def claim_at_margin(
 
     def happens(generator: np.random.Generator) -> bool | None:
         grid = draw_grid(generator, shape, noise, effects=effects)
-        found = judge_margins(contrasts, grid, shape.seeds)
-        return any(one.shown for one in found if one is not None)
+        found = examine_margins(contrasts, grid, shape.seeds)
+        return any(one.equivalence.shown for one in found if one.equivalence is not None)
 
     return happens if any(margins) else _never
 

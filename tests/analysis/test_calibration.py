@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from abcrl.analysis import Contrast, Finding, Margin, contrast_arms
-from abcrl.analysis.equivalence import judge_margins
+from abcrl.analysis.equivalence import examine_margins
 from abcrl.analysis.statistics import detectable_effect
 
 DIRECTIONS = {Finding.HIGHER, Finding.LOWER}
@@ -125,8 +125,8 @@ def test_a_family_of_differences_at_their_margins_is_rarely_called_smaller():
         for other in ("rlhf", "uniform", "x")
     ]
     grids = islice(grids_of(contrasts, 8, **levels), 600)
-    found = [judge_margins(contrasts, grid, range(8)) for grid in grids]
-    wrong = sum(any(one.shown for one in judged if one) for judged in found)
+    found = [examine_margins(contrasts, grid, range(8)) for grid in grids]
+    wrong = sum(any(one.equivalence.shown for one in judged if one.equivalence) for judged in found)
     assert wrong <= at_most(0.05, 600)
 
 
@@ -138,9 +138,9 @@ def test_a_difference_at_its_share_of_another_is_rarely_called_smaller():
     share = [Contrast("abc", "shuffled", Margin(0.5, ("abc", "rlhf"))), Contrast("abc", "rlhf")]
     wrong = 0
     for grid in islice(grids_of(share, 8, draw, abc=2 * LARGE, shuffled=LARGE), 2000):
-        (one, _) = judge_margins(share, grid, range(8))
-        assert one is not None
-        wrong += one.shown
+        (one, _) = examine_margins(share, grid, range(8))
+        assert one.equivalence is not None
+        wrong += one.equivalence.shown
     # All differences are normal and far from the other margin: the level is exact.
     assert at_least(0.05, 2000) <= wrong <= at_most(0.05, 2000)
 

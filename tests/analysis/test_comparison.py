@@ -8,7 +8,7 @@ import pytest
 from abcrl.analysis import ArmInfo
 from abcrl.analysis.comparison import describe_arm, read_comparison
 from abcrl.config import Cell, CompareConfig, plan_cells
-from abcrl.storage import Look, append_look
+from abcrl.storage import Declared, Look, append_look
 from tests.tools.report.reported import configure, write_cell
 
 CELLS = ("abc/seed-0", "rlhf/seed-0", "abc/seed-1", "rlhf/seed-1")
@@ -103,10 +103,11 @@ def test_a_cell_whose_metrics_cannot_be_read_counts_as_failed(config, write):
 
 def test_earlier_looks_are_named_and_counted(config, write):
     write(config)
-    now = Look((0, 1), (("abc", "rlhf"),))
+    arms, primary = ("abc", "rlhf", "uniform"), Declared("abc", "rlhf")
+    now = Look((0, 1), arms, (primary,))
     append_look(Path(config.output), now)
     assert "look" not in read_comparison(config).summary.verdicts[0]
-    append_look(Path(config.output), Look((0,), (("abc", "rlhf"), ("abc", "uniform"))))
+    append_look(Path(config.output), Look((0,), arms, (primary, Declared("abc", "uniform"))))
     summary = read_comparison(config).summary
     assert "; seeds added after a look at 1; Holm counts 1 contrast dropped" in summary.verdicts[0]
     assert summary.contrasts[0].family == 2

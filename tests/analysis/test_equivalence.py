@@ -1,10 +1,12 @@
 """Claims that a difference is too small to matter: only against a margin stated beforehand."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
 from abcrl.analysis import Contrast, Finding, Margin, contrast_arms, say_verdict
-from abcrl.analysis.equivalence import examine_margins, judge_margins
+from abcrl.analysis.equivalence import Equivalence, examine_margins
 from abcrl.analysis.statistics import adjust_holm
 
 SEEDS = range(8)
@@ -17,6 +19,14 @@ def shifted(by: float, noise: float) -> dict[int, float]:
 
 
 VALUES = {"abc": shifted(0.02, 0.1), "rlhf": RLHF}
+
+
+def judge_margins(
+    contrasts: Sequence[Contrast],
+    values: Mapping[str, Mapping[int, float]],
+    seeds: Sequence[int] | None = None,
+) -> list[Equivalence | None]:
+    return [one.equivalence for one in examine_margins(contrasts, values, seeds)]
 
 
 def test_a_small_difference_with_little_noise_is_shown_to_be_small():

@@ -3,50 +3,18 @@
 import pytest
 
 from abcrl.analysis import Contrast, Finding, contrast_arms, summarise
-from abcrl.analysis.notes import Earlier, unequal_inputs, weigh_looks
-from abcrl.storage import Look
+from abcrl.analysis.notes import unequal_inputs
+from abcrl.storage import Earlier
 from tests.analysis.made_up_cells import ABC, CONTRASTS, CURVES, RLHF, cell
-
-NOW = [("abc", "rlhf")]
-
-
-def look(*seeds: int, also: tuple[tuple[str, str], ...] = ()) -> Look:
-    return Look(seeds, (("abc", "rlhf"), *also))
-
-
-@pytest.mark.parametrize(
-    ("looks", "notes"),
-    [
-        ([], ()),
-        ([look(3, 2, 1, 0)], ()),
-        ([look(0, 1)], ("seeds added after a look at 2",)),
-        ([look(0), look(0, 1), look(0, 1, 2, 3)], ("seeds added after looks at 1 and 2",)),
-        ([look(0, 1, 2, 3, 4)], ("seeds changed after a look at 5",)),
-        ([look(6, 7)], ("seeds changed after a look at 2",)),
-        (
-            [look(0, 1), look(0, 1, 9)],
-            ("seeds added after a look at 2", "seeds changed after a look at 3"),
-        ),
-    ],
-)
-def test_seeds_chosen_after_a_look_are_named(looks, notes):
-    assert weigh_looks(looks, [0, 1, 2, 3], NOW) == Earlier(notes, 0)
-
-
-def test_contrasts_dropped_after_a_look_are_counted_once():
-    others = (("uniform", "rlhf"), ("abc", "uniform"))
-    looks = [look(0, 1, also=others), look(0, 1, also=others[:1]), look(0, 1)]
-    assert weigh_looks(looks, [0, 1], NOW) == Earlier(
-        ("Holm counts 2 contrasts dropped after a look",), 2
-    )
 
 
 def test_what_was_seen_before_stands_in_every_verdict():
-    earlier = Earlier(("seeds added after a look at 1",), 2)
-    contrasts = [*CONTRASTS, Contrast("rlhf", "abc")]
-    summary = summarise([ABC, RLHF], CURVES, contrasts, earlier=earlier)
-    assert all("; seeds added after a look at 1)" in one for one in summary.verdicts)
-    assert [one.family for one in summary.contrasts] == [4, 4]
+    late = {frozenset(("abc", "rlhf")): "declared after a look"}
+    earlier = Earlier(("seeds added after a look at 1",), 2, late)
+    summary = summarise([ABC, RLHF], CURVES, CONTRASTS, earlier=earlier)
+    (verdict,) = summary.verdicts
+    assert "; seeds added after a look at 1; declared after a look)" in verdict
+    assert [one.family for one in summary.contrasts] == [3]
 
 
 def test_dropped_contrasts_stay_in_the_family():

@@ -112,10 +112,9 @@ def test_a_copy_that_is_not_complete_is_a_killed_run(tmp_path):
     for message in messages:
         if isinstance(message, News):
             copy.follow(message)
-            assert message.log or read_status(tmp_path / "run") is not None
+            assert message.log or read_status(tmp_path / "run") == "running"
     for part in [message for message in messages if isinstance(message, Part)][:3]:
         copy.receive(part)
-    (tmp_path / "run" / "status.json").write_text('{"state": "running"}\n')
     assert read_status(tmp_path / "run") == "running"
     copy.close()
     assert read_status(tmp_path / "run") == "killed"

@@ -7,7 +7,7 @@ import pytest
 from abcrl.config import CompareConfig, InputError, plan_cells, shared_stages
 from abcrl.stages.comparison_folder import require_own_folders
 from abcrl.stages.plan import describe_plan
-from abcrl.storage import Look, RunFolder, append_look
+from abcrl.storage import Declared, Look, RunFolder, append_look
 from tests.stages.comparisons import ARMS, configure, fake_failure, on
 
 
@@ -81,14 +81,33 @@ def test_arms_and_contrasts_of_a_sweep_are_told_shortly(tiny_runs, tmp_path):
 
 def test_what_was_seen_before_is_counted(tiny_runs, tmp_path):
     config = on(tiny_runs, tmp_path / "compare", seeds=list(range(6)))
-    seen = Look((0, 1, 2), (("abc", "rlhf"), ("abc", "shuffled")))
+    arms = ("abc", "rlhf", "shuffled")
+    seen = Look((0, 1, 2), arms, (Declared("abc", "rlhf"), Declared("abc", "shuffled")))
     finish(config, 0)
     append_look(Path(config.output), seen)
-    assert describe_plan(config)[-2:] == [
+    assert describe_plan(config)[-3:] == [
         "6 seeds cannot give a verdict on 2 contrasts (1 of them from an earlier look): it takes "
         "7, or fewer contrasts",
-        "verdicts have been seen at 3 seeds; those of 6 will say so",
+        "every verdict will say: seeds added after a look at 3",
+        "every verdict will say: Holm counts 1 contrast dropped after a look",
     ]
+
+
+def test_what_was_declared_late_is_announced(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "compare", seeds=list(range(6)))
+    finish(config, 0)
+    append_look(Path(config.output), Look(tuple(range(6)), ("abc", "rlhf"), ()))
+    assert describe_plan(config)[-1] == (
+        "the verdict on abc - rlhf will say: declared after a look"
+    )
+
+
+def test_what_the_call_would_refuse_the_plan_refuses(tiny_runs, tmp_path):
+    config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1])
+    finish(config, 0)
+    other = config.replace(ppo=config.ppo.replace(steps=7))
+    with pytest.raises(InputError, match=r"ran with other settings \(steps\)"):
+        describe_plan(other)
 
 
 def test_no_model_is_trained_again_under_finished_cells(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from abcrl.config import Cell, InputError, PpoConfig, flatten, load_config, read_yaml
+from abcrl.config.relocation import named_paths, relocate
 from abcrl.storage import read_environment, read_last_row, read_status
 
 _OF_THE_RUN = ("run.output", "run.seed")
@@ -71,7 +72,7 @@ def differing_between_arms(cells: Sequence[Cell], *, troubles: list[str]) -> tup
     """
     settings = [_effective(_recorded(cell, troubles)) for cell in cells]
     keys = dict.fromkeys(key for one in settings for key in one if key not in _OF_THE_RUN)
-    rows = {key: tuple(_say(one.get(key)) for one in settings) for key in keys}
+    rows = {key: tuple(say_value(one.get(key)) for one in settings) for key in keys}
     return tuple(Setting(key, values) for key, values in rows.items() if len(set(values)) > 1)
 
 
@@ -80,10 +81,23 @@ def _recorded(cell: Cell, troubles: list[str]) -> PpoConfig:
     if not file.is_file():
         return cell.run
     try:
-        return load_config(PpoConfig, file=file)
+        return _where_it_is_now(load_config(PpoConfig, file=file), cell)
     except InputError as error:
         troubles.append(f"{cell.key}: {cut_folder(error, cell.folder)}")
         return cell.run
+
+
+def _where_it_is_now(recorded: PpoConfig, cell: Cell) -> PpoConfig:
+    """Returns the configuration with the paths as planned, where the comparison was moved."""
+    places = len(Path(cell.key).parts)
+    old, new = (Path(one).parents[places] for one in (recorded.run.output, cell.folder))
+    moved = {
+        path: new / path.relative_to(old)
+        for path in named_paths(recorded)
+        if path.is_relative_to(old)
+    }
+    planned = named_paths(cell.run)
+    return relocate(recorded, {path: now for path, now in moved.items() if now in planned})
 
 
 def _effective(run: PpoConfig) -> dict[str, object]:
@@ -107,7 +121,9 @@ def cut_folder(error: InputError, folder: Path) -> str:
 
 def all_settings(file: Path) -> tuple[Setting, ...]:
     """Returns every setting in a run's config.yaml."""
-    return tuple(Setting(key, (_say(value),)) for key, value in flatten(read_yaml(file)).items())
+    return tuple(
+        Setting(key, (say_value(value),)) for key, value in flatten(read_yaml(file)).items()
+    )
 
 
 def read_facts(runs: Sequence[tuple[int, Path]]) -> tuple[Fact, ...]:
@@ -120,7 +136,7 @@ def read_facts(runs: Sequence[tuple[int, Path]]) -> tuple[Fact, ...]:
     environments = [(seed, flatten(one)) for seed, one in read if one]
     names = dict.fromkeys(name for _, one in environments for name in one)
     return tuple(
-        _as_fact(name, [(seed, _say(one.get(name))) for seed, one in environments])
+        _as_fact(name, [(seed, say_value(one.get(name))) for seed, one in environments])
         for name in names
     )
 
@@ -131,7 +147,8 @@ def _as_fact(name: str, values: Sequence[tuple[int, str]]) -> Fact:
     return Fact(name, tuple(counts), equal_in_pairs=len(set(values)) == len(seeds))
 
 
-def _say(value: Any) -> str:  # noqa: ANN401 - whatever YAML or JSON holds
+def say_value(value: Any) -> str:  # noqa: ANN401 - whatever YAML or JSON holds
+    """Returns a value of a configuration or a record as YAML has it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -8,6 +8,7 @@ from abcrl.analysis import ArmInfo, CellCurve, FailedCell, summarise
 from abcrl.analysis.comparison import Comparison, read_comparison
 from abcrl.analysis.credit_profile import Profiles, credit_profile
 from abcrl.analysis.sweep_figure import SweepAxis
+from abcrl.analysis.wording import count
 from abcrl.config import (
     Cell,
     CompareConfig,
@@ -29,6 +30,7 @@ from .facts import (
     differing_between_arms,
     read_facts,
     say_ending,
+    say_value,
 )
 from .sample_rows import CellSamples
 from .samples import Locator, choose_samples
@@ -80,7 +82,7 @@ def _of_comparison(folder: Path, config: CompareConfig) -> Report:
     usable = [cell.folder for cell in cells if (cell.arm.name, cell.seed) in counted]
     models = one_each[0].run
     return Report(
-        title=f"{_count(len(found.arms), 'arm')}, {_count(len(config.seeds), 'seed')}",
+        title=f"{count(len(found.arms), 'arm')}, {count(len(config.seeds), 'seed')}",
         folder=folder,
         command="compare",
         found=found,
@@ -177,7 +179,7 @@ def _sweep(config: CompareConfig) -> tuple[SweepAxis, ...]:
     return tuple(
         SweepAxis(
             key,
-            tuple(str(value) for value in values),
+            tuple(say_value(value) for value in values),
             {
                 arm.name: [
                     list(
@@ -192,7 +194,3 @@ def _sweep(config: CompareConfig) -> tuple[SweepAxis, ...]:
         )
         for key, values in config.sweep.items()
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

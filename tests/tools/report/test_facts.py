@@ -1,11 +1,13 @@
 """What differs between arms in effect, and on what the verdicts are conditional."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from abcrl.config import RewardMode, plan_cells
-from abcrl.storage import write_json
+from abcrl.config import RewardMode, plan_cells, to_yaml
+from abcrl.storage import write_atomically, write_json
 from abcrl.tools.report.conditions import Conditions, read_conditions
 from abcrl.tools.report.facts import differing_between_arms
 from tests.tools.report.reported import configure
@@ -55,6 +57,23 @@ def test_the_beta_of_every_mode_is_its_default(tmp_path):
     [_, beta] = differing_between_arms(cells, troubles=[])
     expected = {"rlhf": "none", "uniform": "1.0"}
     assert beta.values == tuple(expected.get(mode.value, "0.8") for mode in RewardMode)
+
+
+def test_what_arms_share_they_share_in_a_folder_that_was_moved(tmp_path):
+    config = configure(
+        tmp_path / "runs", seeds=[0], sft={}, train_rm={}, policy=None, reward_model=None
+    )
+    begun, *_ = plan_cells(config)
+    write_atomically(make_folder(begun.folder) / "config.yaml", to_yaml(begun.run))
+    moved = shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
+    cells = plan_cells(config.replace(output=str(moved)))
+    found = differing_between_arms(cells, troubles=[])
+    assert {one.key for one in found} == {"reward.mode", "reward.beta"}
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 PRINTS = {"policy": "p", "reward_model": "r", "texts": "t"}
