@@ -1,8 +1,10 @@
 """The Ray engine on two nodes of this machine: what the local engine promises, it promises too."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,7 @@ def test_a_task_whose_node_goes_away_runs_again_on_another(on_ray, connection, t
         if len(progress.running) == 3 and not removed:
             removed.append(connection.remove_node(node, allow_graceful=False))
 
-    tasks = [stage(tmp_path, f"run-{n}", rows=6, seconds=0.5) for n in range(4)]
+    tasks = [stage(tmp_path, f"run-{n}", rows=6, seconds=1.5) for n in range(4)]
     results = on_ray(tasks, jobs=None, watch=remove_one)
     assert removed
     assert [result.failure for result in results] == [None] * 4
@@ -153,6 +155,21 @@ def test_a_worker_that_dies_again_and_again_is_a_failure(on_ray, tmp_path):
     assert result.failure is not None
     assert "could not be run to its end 3 times" in result.failure
     assert (tmp_path / "tries").read_text() == "xxx"
+
+
+def test_a_node_that_cannot_be_written_to_fails_its_task_and_not_the_grid(
+    on_ray, tmp_path, monkeypatch
+):
+    in_the_way = Path(tempfile.gettempdir()) / f"abcrl-{os.getpid()}-is-a-file"
+    monkeypatch.setattr("abcrl.grid.ray_engine.SCRATCH_PREFIX", f"{in_the_way.name}/")
+    in_the_way.touch()
+    try:
+        [result] = on_ray([Task("a", workload.speak, ("hello",), tmp_path / "log.txt")], jobs=None)
+    finally:
+        in_the_way.unlink()
+    assert result.failure is not None
+    assert "could not be run to its end 3 times" in result.failure
+    assert "NotADirectoryError" in result.failure
 
 
 def test_a_node_with_other_code_is_refused_by_name(on_ray, monkeypatch):
@@ -231,7 +248,7 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 def test_no_node_gets_more_tasks_than_it_has_cores_for(on_ray, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "more").write_bytes(bytes(2**20))  # fetched, not sent along
-    tasks = [stage(tmp_path, f"run-{n}", rows=3, seconds=0.5) for n in range(5)]
+    tasks = [stage(tmp_path, f"run-{n}", rows=2, seconds=2.5) for n in range(5)]
     crowds: list[int] = []
     results = on_ray(tasks, jobs=None, watch=lambda progress: crowds.append(len(progress.running)))
     assert [result.failure for result in results] == [None] * 5
