@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from abcrl.config import CompareConfig, InputError, plan_cells, shared_stages
+from abcrl.config import CompareConfig, InputError, plan_cells, shared_stages, to_yaml
 from abcrl.stages.comparison_folder import require_own_folders
 from abcrl.stages.plan import describe_plan
-from abcrl.storage import Declared, Look, RunFolder, append_look
+from abcrl.storage import Declared, Look, RunFolder, append_look, write_atomically
 from tests.stages.comparisons import ARMS, configure, fake_failure, on
 
 
@@ -79,12 +79,18 @@ def test_arms_and_contrasts_of_a_sweep_are_told_shortly(tiny_runs, tmp_path):
     ]
 
 
+def conclude(config: CompareConfig, seen: Look) -> None:
+    """Leaves what a call leaves whose cells were looked at."""
+    finish(config, 0)
+    write_atomically(Path(config.output) / "config.yaml", to_yaml(config))
+    append_look(Path(config.output), seen)
+
+
 def test_what_was_seen_before_is_counted(tiny_runs, tmp_path):
     config = on(tiny_runs, tmp_path / "compare", seeds=list(range(6)))
     arms = ("abc", "rlhf", "shuffled")
     seen = Look((0, 1, 2), arms, (Declared("abc", "rlhf"), Declared("abc", "shuffled")))
-    finish(config, 0)
-    append_look(Path(config.output), seen)
+    conclude(config, seen)
     assert describe_plan(config)[-3:] == [
         "6 seeds cannot give a verdict on 2 contrasts (1 of them from an earlier look): it takes "
         "7, or fewer contrasts",
@@ -95,8 +101,7 @@ def test_what_was_seen_before_is_counted(tiny_runs, tmp_path):
 
 def test_what_was_declared_late_is_announced(tiny_runs, tmp_path):
     config = on(tiny_runs, tmp_path / "compare", seeds=list(range(6)))
-    finish(config, 0)
-    append_look(Path(config.output), Look(tuple(range(6)), ("abc", "rlhf"), ()))
+    conclude(config, Look(tuple(range(6)), ("abc", "rlhf"), ()))
     assert describe_plan(config)[-1] == (
         "the verdict on abc - rlhf will say: declared after a look"
     )
@@ -106,7 +111,7 @@ def test_what_the_call_would_refuse_the_plan_refuses(tiny_runs, tmp_path):
     config = on(tiny_runs, tmp_path / "compare", seeds=[0, 1])
     finish(config, 0)
     other = config.replace(ppo=config.ppo.replace(steps=7))
-    with pytest.raises(InputError, match=r"ran with other settings \(steps\)"):
+    with pytest.raises(InputError, match=r"ran with other settings \(steps: 2 there, 7 now\)"):
         describe_plan(other)
 
 

@@ -112,7 +112,7 @@ def test_numbers_of_the_first_card(page):
     assert rows["median difference"] == "+0.650"
     assert rows["95 % t interval"] == "[+0.337, +1.163]"
     assert rows["sign-flip p"] == "p = .031"  # 2 / 2^6
-    assert rows["after Holm, 2 declared"] == "p = .062"
+    assert rows["after Holm, of 2"] == "p = .062"
     by_seed = [rows[f"seed {seed}"] for seed in range(6)]
     assert by_seed == ["+0.400", "+0.500", "+0.600", "+0.700", "+0.800", "+1.500"]
 
