@@ -1,5 +1,6 @@
 """How a command ends: the one error printer, the exit codes, and the signals that stop it."""
 
+import os
 import signal
 import sys
 import traceback
@@ -35,6 +36,8 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         if stop.asked or isinstance(error, KeyboardInterrupt):
             _end("; ".join(["interrupted", *getattr(error, "__notes__", [])]), INTERRUPTED)
+        if isinstance(error, BrokenPipeError) and _is_unheard():
+            raise typer.Exit(FAILED) from None
         if debug:
             traceback.print_exception(error)
         _end(*_explain(error))
@@ -91,6 +94,16 @@ class _Stop:
 def _pass_over_interrupts(swallowed: "UnraisableHookArgs") -> None:
     if not issubclass(swallowed.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(swallowed)
+
+
+def _is_unheard() -> bool:
+    """Whether nobody reads what is printed, say behind `| head`; then nothing more is."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from abcrl.config.words import count
+
 if TYPE_CHECKING:
     from abcrl.analysis.collect import Summary
     from abcrl.analysis.differences import PairedDifference
@@ -44,8 +46,8 @@ def explain_secondary(summary: "Summary") -> list[str]:
     if equal_kl.levels:
         shares = ", ".join(f"{100 * one.share:.0f}" for one in equal_kl.levels)
         lines.append(
-            f"KL: {shares} % of the smallest largest one ({equal_kl.smallest}), first crossing of "
-            f"each path"
+            f"KL: {shares} % of the lowest of all runs' peak KLs ({equal_kl.smallest}); scores "
+            f"where a run first crosses it"
         )
     else:
         lines.append(f"scores at equal KL: not comparable: {equal_kl.reason}")
@@ -57,12 +59,12 @@ def _explain_arrivals(found: "Arrivals") -> str:
         return f"steps to most of the gain: not comparable: {found.reason}"
     text = f"gain: to {found.threshold:+.2f}, 90 % of what {found.baseline} gains"
     late = [
-        f"{arm} {found.censored(arm)} of {len(cells)}"
+        f"{arm} in {found.censored(arm)} of {count(len(cells), 'run')}"
         for arm, cells in found.steps.items()
         if found.censored(arm)
     ]
     if late:
-        text += f"; not there by step {found.horizon}, which they count with: {', '.join(late)}"
+        text += f"; not reached (counted as step {found.horizon}) by {', '.join(late)}"
     return text
 
 

@@ -29,7 +29,7 @@ def print_comparison(result: "CompareResult") -> None:
     whole = not console.is_terminal
     if whole:
         console.width = max(console.width, _ELSEWHERE)
-    console.print(_arms(summary))
+    console.print(arms_table(summary))
     console.print()
     for table in per_seed_tables(summary, console.width):
         console.print(table)
@@ -41,23 +41,39 @@ def print_comparison(result: "CompareResult") -> None:
     console.print()
     for verdict in summary.verdicts:
         console.print(f"Verdict: {verdict}", soft_wrap=whole)
-    for cell in summary.failed:
-        text = (
-            f"{cell.status}: {cell.arm.name} seed {cell.seed}: {cell.reason or 'no reason known'}"
-        )
-        console.print(text, soft_wrap=whole)
+    for line in say_lost(summary):
+        console.print(line, soft_wrap=whole)
     console.print(f"\nresults  {result.folder}", soft_wrap=True)
     if result.figure is not None:
         console.print(f"figure   {result.figure} (and .svg)", soft_wrap=True)
     console.print(f"report   {result.report}", soft_wrap=True)
 
 
-def _arms(summary: "Summary") -> Table:
+def say_lost(summary: "Summary") -> list[str]:
+    """Returns which cells have no result, why, and how they get one."""
+    lines = [
+        f"{cell.status}: {cell.arm.name} seed {cell.seed}: {cell.reason or 'no reason known'}"
+        for cell in summary.failed
+    ]
+    states = {cell.status for cell in summary.failed} - {"running"}
+    if "failed" in states:
+        lines.append("failed cells run again with --retry-failed")
+    others = " and ".join(sorted(states - {"failed"}))
+    if others:
+        lines.append(f"{others} cells go on, or run again, with the next call")
+    return lines
+
+
+def arms_table(summary: "Summary") -> Table:
+    """Returns what the arms reached; over how many seeds, where cells have no result."""
     title = "AUC: mean held-out score over training, mean over seeds"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("arm", overflow="fold")
     for column in ("beta", "lambda"):
         table.add_column(column, no_wrap=True)
+    lost = bool(summary.failed)
+    if lost:
+        table.add_column("seeds", justify="right", no_wrap=True)
     one_baseline = summary.baseline is not None and len(summary.baseline) <= _HEADED
     against = f"AUC - {summary.baseline}" if one_baseline else "difference"
     gold = any("gold_score" in arm.finals for arm in summary.arms)
@@ -71,7 +87,8 @@ def _arms(summary: "Summary") -> Table:
             row.append(_number(_mean(arm.finals.get("gold_score"))))
         row.append(_number(_mean(arm.finals.get("kl_exact")), "{:.1f}"))
         beta = "-" if arm.arm.beta is None else f"{arm.arm.beta:g}"
-        table.add_row(arm.arm.name, beta, f"{arm.arm.gae_lambda:g}", *row)
+        seeds = [str(len(arm.seeds))] if lost else []
+        table.add_row(arm.arm.name, beta, f"{arm.arm.gae_lambda:g}", *seeds, *row)
     table.caption = _caption(summary)
     table.caption_justify = "left"
     return table

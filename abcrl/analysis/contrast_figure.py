@@ -56,6 +56,9 @@ def _draw_row(axis: Axes, y: float, contrast: PairedContrast) -> None:
         transform=axis.get_yaxis_transform(),
         fontsize=10 * min(1.0, _LETTERS_ABREAST / len(label)),
         va="bottom",
+        # The zero line passes behind the words.
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        zorder=2,
     )
     decided = contrast.finding in {Finding.HIGHER, Finding.LOWER}
     color = _DECIDED if decided else _OPEN

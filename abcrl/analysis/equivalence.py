@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from abcrl.config.verdicts import ALPHA
+from abcrl.config.words import count
 
 from .statistics import (
     Interval,
@@ -17,7 +18,7 @@ from .statistics import (
     pair_by_seed,
     student_interval,
 )
-from .wording import count, say_too_few
+from .wording import say_too_few
 
 Endpoint = Mapping[int, float]
 """One number for each seed that has a result."""

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from abcrl.config.verdicts import MIN_PAIRS_FOR_INTERVAL, min_pairs_for_verdict
+from abcrl.config.words import count
 
 from .contrasts import Finding, PairedContrast
 from .equivalence import Equivalence, Margin
-from .wording import count, say_too_few
+from .wording import say_too_few
 
 _ROUNDING = 1e-9
 """An uncertainty this small beside the number is that of its arithmetic."""

@@ -1,11 +1,7 @@
-"""Numbers in words, as several sentences of a comparison need them."""
+"""Words that several sentences of a comparison need."""
 
 from abcrl.config.verdicts import ALPHA, min_pairs_for_verdict
-
-
-def count(number: int, noun: str) -> str:
-    """Returns `1 seed`, `2 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+from abcrl.config.words import count
 
 
 def say_too_few(pairs: int, family: int, noun: str) -> str:

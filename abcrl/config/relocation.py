@@ -38,6 +38,29 @@ def relocate(config: G, places: Mapping[Path, Path]) -> G:
     return config.model_copy(update=changed)
 
 
+def follow_move(recorded: G, old: Path, planned: Group, new: Path) -> G:
+    """Returns a recorded configuration with its paths as planned, if its folder has been moved.
+
+    Both folders end alike, in cells/abc/seed-0 say; what lay below the rest of the old one is
+    looked for at the same place below the rest of the new one, and is meant where it is planned.
+
+    Args:
+        recorded: A run's configuration.
+        old: Its folder by that configuration.
+        planned: The configuration of the same run now.
+        new: Its folder now.
+    """
+    while old.name == new.name and old != old.parent and new != new.parent:
+        old, new = old.parent, new.parent
+    moved = {
+        path: new / path.relative_to(old)
+        for path in named_paths(recorded)
+        if path.is_relative_to(old)
+    }
+    names = named_paths(planned)
+    return relocate(recorded, {path: place for path, place in moved.items() if place in names})
+
+
 def _values(config: Group) -> Iterator[str]:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)

@@ -111,8 +111,8 @@ def run_cells(
     for cell in cells:
         if states[cell.key] == "finished":
             discard_checkpoints(cell.folder)
+    _tell_before(list(states.values()), reporter, retry_failed=retry_failed)
     if not waiting:
-        reporter.message(f"cells: all {len(cells)} were finished before")
         return {}
     tasks, logs = [], []
     for cell in waiting:
@@ -126,6 +126,19 @@ def run_cells(
     for key, reason in reasons.items():
         reporter.message(f"{key} failed: {reason}")
     return reasons
+
+
+def _tell_before(
+    states: Sequence[str | None], reporter: GridReporter, *, retry_failed: bool
+) -> None:
+    """Says what of the cells is there, and what becomes of those that failed."""
+    finished, failed = states.count("finished"), states.count("failed")
+    if finished == len(states):
+        reporter.message(f"cells: all {finished} were finished before")
+    elif finished or failed:
+        fate = "" if retry_failed else "; --retry-failed runs failed ones again"
+        failures = f", {failed} failed{fate}" if failed else ""
+        reporter.message(f"cells: {finished} of {len(states)} finished before{failures}")
 
 
 def _relay(cells: Sequence[Cell], logs: Sequence[WorkerLog], reporter: GridReporter) -> None:

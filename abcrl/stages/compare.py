@@ -14,23 +14,25 @@ from pathlib import Path
 from abcrl.analysis import Summary, result_rows, to_json
 from abcrl.analysis.comparison import read_comparison
 from abcrl.config import (
+    Cell,
     CompareConfig,
     RunFailedError,
     plan_cells,
     shared_stages,
     to_yaml,
 )
-from abcrl.config.verdicts import MIN_PAIRS_FOR_INTERVAL
+from abcrl.config.words import count
 from abcrl.reporter import GridReporter
 from abcrl.storage import (
     Look,
     append_look,
+    read_status,
     write_atomically,
     write_json,
 )
 
 from .cells import run_cells, run_shared
-from .comparison_folder import holding, require_own_folders
+from .comparison_folder import holding, require_own_folders, settle_in
 from .engine import opened_engine
 from .plan import is_finished, require_inputs
 
@@ -70,12 +72,21 @@ def run_compare(
     shared = [run for run in shared_stages(config) if run is not None]
     runs = [*(Path(run.run.output) for run in shared), *(cell.folder for cell in cells)]
     with holding(folder, runs):
+        settle_in(config)
         write_atomically(folder / "config.yaml", to_yaml(config))
         (folder / "logs").mkdir(exist_ok=True)
-        with opened_engine(config) as engine:
-            for run in shared:
-                run_shared(run, folder / "logs", reporter, engine)
-            reasons = run_cells(config, cells, reporter, engine, retry_failed=retry_failed)
+        try:
+            with opened_engine(config) as engine:
+                for run in shared:
+                    run_shared(run, folder / "logs", reporter, engine)
+                reasons = run_cells(config, cells, reporter, engine, retry_failed=retry_failed)
+        except KeyboardInterrupt as error:
+            finished = sum(read_status(cell.folder) == "finished" for cell in cells)
+            error.add_note(
+                f"{finished} of {count(len(cells), 'cell')} finished; the same command goes on"
+            )
+            raise
+        _name_left_out(folder, cells, reporter)
         try:
             return _conclude(config, reasons)
         except OSError as error:
@@ -85,11 +96,23 @@ def run_compare(
             ) from error
 
 
+def _name_left_out(folder: Path, cells: Sequence[Cell], reporter: GridReporter) -> None:
+    """Says that cells of earlier calls are there which this call did not name."""
+    named = {cell.folder for cell in cells}
+    others = [one for one in (folder / "cells").glob("*/*") if read_status(one) == "finished"]
+    left_out = sum(one not in named for one in others)
+    if left_out:
+        reporter.message(
+            f"cells: {left_out} more in {folder} are finished; results are of the arms and seeds "
+            f"that this call names"
+        )
+
+
 def _conclude(config: CompareConfig, reasons: Mapping[str, str]) -> CompareResult:
     """Writes results.csv, summary.json, figures and report from whatever is there."""
     folder = Path(config.output)
     found = read_comparison(config, reasons)
-    if sum(len(arm.seeds) >= MIN_PAIRS_FOR_INTERVAL for arm in found.summary.arms) > 1:
+    if found.usable:
         append_look(folder, Look.of(config))
     write_atomically(folder / "results.csv", _csv(result_rows(found.summary)))
     write_json(folder / "summary.json", to_json(found.summary))

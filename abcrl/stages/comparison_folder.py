@@ -11,13 +11,16 @@ from filelock import FileLock, Timeout
 from abcrl.config import (
     CompareConfig,
     InputError,
+    PpoConfig,
     StageRun,
     differing_settings,
     load_config,
     runs_by_stage,
     to_yaml,
 )
-from abcrl.storage import LOOKS, read_config, read_status, sweep
+from abcrl.config.relocation import follow_move
+from abcrl.storage import LOOKS, hold_run, read_config, read_status, sweep
+from abcrl.storage.moving import restate_config
 
 # What a comparison writes beside its runs and after its config.yaml, figures by name.
 _WRITTEN = ("logs", "results.csv", "summary.json", "report.html", LOOKS)
@@ -31,10 +34,14 @@ _FIGURES = (
 )
 
 
-def require_own_folders(config: CompareConfig) -> None:
+def require_own_folders(config: CompareConfig, *, may_be_at_work: bool = False) -> None:
     """Refuses to go on in folders that are in use, hold other settings, or are no runs at all.
 
     Unfinished runs go on or are removed, so whatever stands in their place has to be ours.
+
+    Args:
+        config: The comparison.
+        may_be_at_work: Runs may be under way; for who only looks.
 
     Raises:
         InputError: Names the run and, for other settings, the first keys that differ.
@@ -46,7 +53,7 @@ def require_own_folders(config: CompareConfig) -> None:
             f"{foreign}; choose another --output"
         )
     for run in chain.from_iterable(runs_by_stage(config).values()):
-        problem = _why_not_ours(run)
+        problem = _why_not_ours(run, may_be_at_work=may_be_at_work)
         if problem:
             raise InputError(
                 f"output: {config.output} cannot hold this comparison: "
@@ -94,21 +101,51 @@ def _why_no_comparison(folder: Path) -> str:
     return ""
 
 
-def _why_not_ours(run: StageRun) -> str:
+def _why_not_ours(run: StageRun, *, may_be_at_work: bool) -> str:
     """Says what is wrong with the folder of a run; empty where it is absent or ours."""
     folder = _folder(run)
-    status, stored, wanted = read_status(folder), read_config(folder), to_yaml(run)
-    if status == "running":
+    status, stored = read_status(folder), _where_it_is_now(run)
+    if status == "running" and not may_be_at_work:
         return "is being written by another process; wait for it or choose another --output"
-    differing = [] if stored is None else differing_settings(stored, wanted, free=())
+    differing = [] if stored is None else differing_settings(stored, to_yaml(run), free=())
     if differing:
+        # A model that all cells rest on cannot go without them; an arm can.
+        rest = "the whole comparison" if not isinstance(run, PpoConfig) else f"{folder.parent}"
+        rename = "give the arm another name, " if isinstance(run, PpoConfig) else ""
         return (
-            f"ran with other settings ({', '.join(differing[:3])}); choose another --output, or "
-            f"remove the whole comparison"
+            f"ran with other settings ({', '.join(differing[:3])}); {rename}choose another "
+            f"--output, or remove {rest}"
         )
     if status is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return "is there and is no run; move it away or choose another --output"
     return ""
+
+
+def _where_it_is_now(run: StageRun) -> str | None:
+    """Returns what a run folder records, with the paths of today if the comparison was moved."""
+    stored = read_config(_folder(run))
+    try:
+        recorded = load_config(type(run), file=_folder(run) / "config.yaml")
+    except InputError:  # there is none, or it says what is wrong with it where it is compared
+        return stored
+    return to_yaml(follow_move(recorded, Path(recorded.run.output), run, _folder(run)))
+
+
+def settle_in(config: CompareConfig) -> None:
+    """Has the runs of a comparison that was moved or copied know where they are.
+
+    Args:
+        config: The comparison, whose folder the caller holds, and whose runs are its own (see
+            `require_own_folders`).
+
+    Raises:
+        InputError: Another process writes to one of them.
+    """
+    for run in chain.from_iterable(runs_by_stage(config).values()):
+        stored, now = read_config(_folder(run)), _where_it_is_now(run)
+        if now is not None and now != stored:
+            with hold_run(_folder(run)):
+                restate_config(_folder(run), now)
 
 
 def _folder(run: StageRun) -> Path:

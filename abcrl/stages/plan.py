@@ -16,6 +16,7 @@ from abcrl.config import (
     RewardModelSettings,
     SftSettings,
     StageRun,
+    flatten,
     plan_cells,
     runs_by_stage,
     shared_stages,
@@ -23,6 +24,7 @@ from abcrl.config import (
 from abcrl.config.paths import require_model_folder
 from abcrl.config.sweep import sweep_points
 from abcrl.config.verdicts import min_pairs_for_verdict
+from abcrl.config.words import count
 from abcrl.data import (
     Corpus,
     Example,
@@ -43,6 +45,9 @@ from abcrl.storage import (
 )
 
 from .comparison_folder import require_own_folders
+
+# What the plan has said of an arm before its further options.
+_SAID = {"mode", "beta", "ppo.gae_lambda"}
 
 
 def is_finished(config: CompareConfig) -> bool:
@@ -144,7 +149,7 @@ def describe_plan(config: CompareConfig, *, retry_failed: bool = False) -> list[
         InputError: The folder holds something else, or runs with other settings, or a model would
             be trained again that finished cells rest on.
     """
-    require_own_folders(config)
+    require_own_folders(config, may_be_at_work=True)
     cells = plan_cells(config)
     status = {cell.key: read_status(cell.folder) for cell in cells}
     finished = [cell for cell in cells if status[cell.key] == "finished"]
@@ -156,8 +161,9 @@ def describe_plan(config: CompareConfig, *, retry_failed: bool = False) -> list[
     ]
     arms = [cell for cell in cells if cell.seed == config.seeds[0]]
     lines.append(
-        f"{len(cells)} cells ({len(arms)} arms x {len(config.seeds)} seeds) of "
-        f"{config.ppo.steps} PPO steps, {len(finished)} of them finished"
+        f"{count(len(cells), 'cell')} ({count(len(arms), 'arm')} x "
+        f"{count(len(config.seeds), 'seed')}) of {config.ppo.steps} PPO steps, {len(finished)} of "
+        f"them finished"
     )
     if failed:
         fate = "to be run again" if retry_failed else "counted as failed without --retry-failed"
@@ -171,8 +177,12 @@ def describe_plan(config: CompareConfig, *, retry_failed: bool = False) -> list[
 
 def _say_arm(cell: Cell) -> str:
     beta, gae_lambda = cell.run.reward.effective_beta, cell.run.ppo.gae_lambda
-    spread = "" if beta is None else f"beta {beta:g}, "
-    return f"arm {cell.arm.name}: {spread}lambda {gae_lambda:g}"
+    said = [] if beta is None else [f"beta {beta:g}"]
+    said.append(f"lambda {gae_lambda:g}")
+    options = cell.arm.reward.model_dump(mode="json", exclude_defaults=True, exclude=_SAID)
+    settings = {key: value for key, value in flatten(cell.arm.settings).items() if key not in _SAID}
+    said += [f"{key} {value}" for key, value in (options | settings).items()]
+    return f"arm {cell.arm.name}: {', '.join(said)}"
 
 
 def _estimate(config: CompareConfig, waiting: int, finished: Sequence[Cell]) -> list[str]:
@@ -197,9 +207,9 @@ def _say_contrasts(config: CompareConfig) -> str:
         (_base(one.arm), _base(one.baseline), _say_margin(one)) for one in config.declared_contrasts
     )
     said: dict[str, list[str]] = {}
-    for (arm, baseline, margin), count in declared.items():
+    for (arm, baseline, margin), at in declared.items():
         pairs = {(bases[arm].at(one).name, bases[baseline].at(one).name) for one in points}
-        where = f" at {'each of' if count == len(pairs) else f'{count} of'} {len(pairs)} points"
+        where = f" at {'each of' if at == len(pairs) else f'{at} of'} {len(pairs)} points"
         text = f"{arm} - {baseline}{margin}"
         said.setdefault(where if len(pairs) > 1 else "", []).append(text)
     return "; ".join(f"{', '.join(texts)}{where}" for where, texts in said.items()) or "none"
@@ -227,12 +237,12 @@ def _verdict_within_reach(config: CompareConfig) -> list[str]:
     earlier = weigh_looks(read_looks(Path(config.output)), now)
     seeds, family = len(now.seeds), len(now.contrasts) + earlier.dropped
     needed = min_pairs_for_verdict(family)
-    count = f"{family} contrast{'s' if family > 1 else ''}"
-    count += f" ({earlier.dropped} of them from an earlier look)" if earlier.dropped else ""
+    judged = count(family, "contrast")
+    judged += f" ({earlier.dropped} of them from an earlier look)" if earlier.dropped else ""
     if seeds >= needed:
-        lines = [f"{seeds} seeds can give a verdict on {count} (it takes {needed})"]
+        lines = [f"{seeds} seeds can give a verdict on {judged} (it takes {needed})"]
     else:
-        short = f"{seeds} seeds cannot give a verdict on {count}"
+        short = f"{count(seeds, 'seed')} cannot give a verdict on {judged}"
         lines = [f"{short}: it takes {needed}, or fewer contrasts"]
     lines += [f"every verdict will say: {note}" for note in earlier.notes]
     return lines + [

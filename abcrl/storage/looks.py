@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from abcrl.config import CompareConfig, ContrastConfig, plan_cells
+from abcrl.config.words import count
 
 from .durable import write_atomically
 
@@ -106,8 +107,7 @@ def weigh_looks(looks: Sequence[Look], now: Look) -> Earlier:
         if sizes
     ]
     if dropped:
-        noun = "contrast" if len(dropped) == 1 else "contrasts"
-        notes.append(f"Holm counts {len(dropped)} {noun} dropped after a look")
+        notes.append(f"Holm counts {count(len(dropped), 'contrast')} dropped after a look")
     late = {one.pair: said for one in now.contrasts if (said := _say_late(looks, one))}
     return Earlier(tuple(notes), len(dropped), late)
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 from abcrl_cli.secondary_table import explain_secondary, secondary_table
-from abcrl_cli.tables import per_seed_tables
+from abcrl_cli.tables import arms_table, per_seed_tables, say_lost
 from rich.console import Console
 from rich.table import Table
 
@@ -44,7 +44,8 @@ def test_contrasts_at_equal_kl_and_in_steps_have_intervals_and_no_verdict():
     # Differences at 2 nats .5, .75, 1, 1.25, 1.5: mean 1, s = .395, t(4) = 2.776.
     assert line.startswith("abc - rlhf +1.00 ± 0.49 +2.00 ± 0.98 +3.00 ± 1.47 -11.6")
     assert explain_secondary(found) == [
-        "KL: 25, 50, 75 % of the smallest largest one (abc seed 0), first crossing of each path",
+        "KL: 25, 50, 75 % of the lowest of all runs' peak KLs (abc seed 0); scores where a "
+        "run first crosses it",
         "gain: to +1.80, 90 % of what rlhf gains",
     ]
 
@@ -56,7 +57,7 @@ def test_cells_that_do_not_arrive_are_counted():
     # In steps: 20 - 18 and 9 - 18. Two pairs have no interval.
     assert "abc - rlhf +0.12 +0.25 +0.12 -3.5" in text(secondary_table(found))
     late = explain_secondary(found)[-1]
-    assert late.endswith("; not there by step 20, which they count with: abc 1 of 2")
+    assert late.endswith("; not reached (counted as step 20) by abc in 1 of 2 runs")
 
 
 def test_without_kl_gain_or_contrasts_there_is_no_such_table():
@@ -84,6 +85,24 @@ def test_collapsed_runs_are_marked_and_cells_without_a_result_named():
     assert "abc +1.25 failed +1.25" in shown
     assert any(line.startswith("rlhf -0.75*") for line in shown)
     assert "* collapsed: ended below the SFT model" in " ".join(shown)
+
+
+def test_the_arms_table_says_over_how_many_seeds_where_cells_are_lost():
+    curves = [cell("rlhf", seed, 0.0, 1.0, 2.0) for seed in range(2)]
+    curves.append(cell("abc", 0, 0.0, 1.0, 2.0))
+    assert "seeds" not in text(arms_table(summary(curves[0], curves[2])))[1]
+    lost = [FailedCell("abc", 1, "failed", "loss is nan"), FailedCell("rlhf", 2, "killed", "")]
+    found = summary(*curves, failed=tuple(lost))
+    _, head, *lines = text(arms_table(found))
+    assert head.startswith("arm beta lambda seeds AUC")
+    assert any(line.startswith("abc 0.8 0.95 1 +1.00") for line in lines)
+    assert say_lost(found) == [
+        "failed: abc seed 1: loss is nan",
+        "missing: abc seed 2: no reason known",
+        "killed: rlhf seed 2: no reason known",
+        "failed cells run again with --retry-failed",
+        "killed and missing cells go on, or run again, with the next call",
+    ]
 
 
 def test_nothing_is_marked_where_nothing_collapsed():

@@ -13,7 +13,7 @@ from abcrl.config import CompareConfig, load_config, plan_cells
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
 from abcrl.storage import RunFolder, read_status
-from tests.cli.stopping import INTERRUPTED, SIGNALS, assert_orderly, end, wait_for_rows
+from tests.cli.stopping import SIGNALS, assert_orderly, end, wait_for_rows
 from tests.grid.processes import holder, wait_for
 
 TRAINING = {"batch_size": 8, "max_length": 80, "log_interval": 5}
@@ -39,6 +39,8 @@ COMPARISON: dict[str, Any] = {
     "arms": [{"name": mode, "reward": {"mode": mode}} for mode in ("abc", "rlhf")],
     "seeds": [0],
 }
+
+STOPPED = (130, ["abcrl: interrupted; 0 of 2 cells finished; the same command goes on"])
 
 
 def write_comparison(folder: Path, **changes: object) -> tuple[list[object], list[Path]]:
@@ -75,14 +77,14 @@ def test_a_stopped_comparison_goes_on_later(start, tmp_path, first, second):
     command = start(*arguments)
     wait_for_rows(sft)
     command.send(first, to_group=first == signal.SIGINT)
-    assert end(command) == INTERRUPTED
+    assert end(command) == STOPPED
     assert_orderly(sft)
     assert not reward_model.exists()
 
     command = start(*arguments)
     wait_for_rows(*cells)
     command.send(second, to_group=second == signal.SIGINT)
-    assert end(command) == INTERRUPTED
+    assert end(command) == STOPPED
     for cell in cells:
         assert_orderly(cell)
     assert (read_status(sft), read_status(reward_model)) == ("finished", "finished")
@@ -102,7 +104,7 @@ def test_the_first_moments_of_a_comparison(start, tiny_runs, tmp_path):
     # The folder is there, the fork server is not ready: it imports torch for seconds to come.
     wait_for((tmp_path / "comparison" / "logs").exists)
     command.send(signal.SIGINT, to_group=True)
-    assert end(command) == INTERRUPTED
+    assert end(command) == STOPPED
     assert not any(cell.exists() for cell in cells)
 
 
@@ -122,7 +124,7 @@ def test_a_cell_that_does_not_react_is_killed(start, tiny_runs, tmp_path, impati
     assert command.process.poll() is None
     if impatient:
         command.send(signal.SIGINT)
-    assert end(command) == INTERRUPTED
+    assert end(command) == STOPPED
     assert read_status(cells[0]) == "killed"
     assert_orderly(cells[1])
 

@@ -12,7 +12,7 @@ from abcrl.config import (
     load_config,
     to_yaml,
 )
-from abcrl.config.relocation import named_paths, relocate
+from abcrl.config.relocation import follow_move, named_paths, relocate
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +87,20 @@ def test_a_refusal_is_one_line_of_the_grid(tmp_path):
         assert str(caught.value).startswith(refusal), caught.value
     with pytest.raises(InputError, match=r"machine.device must be auto, cpu, cuda or mps with"):
         load_config(CompareConfig, assignments=["grid.engine=ray", "machine.device=cuda:1"])
+
+
+def test_a_run_follows_the_folder_that_holds_it(tmp_path):
+    def run(root: str, policy: str) -> PpoConfig:
+        given = [f"run.output={tmp_path}/{root}/cells/abc/seed-0", f"policy={tmp_path}/{policy}"]
+        return load_config(PpoConfig, assignments=[*given, "reward_model=a/b"])
+
+    def follow(recorded: PpoConfig, planned: PpoConfig) -> PpoConfig:
+        return follow_move(recorded, Path(recorded.run.output), planned, Path(planned.run.output))
+
+    planned = run("new", "new/sft/final")
+    assert follow(run("old", "old/sft/final"), planned) == planned
+    assert follow(planned, planned) == planned
+    # A model elsewhere, or one that is to be another, stays what was recorded.
+    assert follow(run("old", "sft/final"), planned).policy == str(tmp_path / "sft/final")
+    other = follow(run("old", "old/other/final"), planned)
+    assert other.policy == str(tmp_path / "old/other/final")

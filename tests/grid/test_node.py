@@ -1,5 +1,6 @@
 """The far side of a cluster, on this machine and without one: what it sends, in which order."""
 
+import multiprocessing.util
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.grid.workload import stage
 
 @pytest.fixture(autouse=True)
 def _temporary_files_of_the_node(tmp_path, monkeypatch):
+    multiprocessing.util.get_temp_dir()  # the fork server's, which outlives this test
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
     (tmp_path / "node").mkdir()
     monkeypatch.setattr("sys.argv", ["abcrl", "compare"])

@@ -1,16 +1,25 @@
 """compare as a whole: the same table from any number of jobs, and nothing runs twice."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from matplotlib.image import imread
 
-from abcrl.config import CompareConfig, GridConfig, InputError, shared_stages, to_yaml
+from abcrl.config import (
+    CompareConfig,
+    GridConfig,
+    InputError,
+    plan_cells,
+    shared_stages,
+    to_yaml,
+)
 from abcrl.reporter import SilentReporter
 from abcrl.stages.compare import run_compare
-from abcrl.storage import read_rows, read_status
+from abcrl.stages.plan import describe_plan
+from abcrl.storage import read_config, read_rows, read_status
 from tests.stages.comparisons import ARMS, Listening, cells, configure, on, results, stamps
 
 pytestmark = pytest.mark.usefixtures("fork_server")
@@ -121,6 +130,33 @@ def test_a_second_call_runs_nothing(comparison):
         "sft: finished before",
         "reward-model: finished before",
         "cells: all 4 were finished before",
+    ]
+
+
+def test_a_copy_elsewhere_is_the_same_comparison(comparison, tmp_path):
+    folder = shutil.copytree(comparison.output, tmp_path / "copied")
+    models = [stamps(folder / name / "final") for name in ("sft", "reward-model")]
+    reporter = Listening()
+    moved = comparison.replace(output=str(folder))
+    describe_plan(moved)
+    run_compare(moved, reporter)
+    assert reporter.messages[-1] == "cells: all 4 were finished before"
+    assert [stamps(folder / name / "final") for name in ("sft", "reward-model")] == models
+    for name in ("results.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (Path(comparison.output) / name).read_bytes()
+    for run in (*shared_stages(moved), *(cell.run for cell in plan_cells(moved))):
+        assert run is not None
+        assert read_config(Path(run.run.output)) == to_yaml(run)
+
+
+def test_cells_that_a_call_does_not_name_are_told_of(comparison, tmp_path):
+    folder = shutil.copytree(comparison.output, tmp_path / "copied")
+    reporter = Listening()
+    run_compare(comparison.replace(output=str(folder), seeds=[1]), reporter)
+    assert reporter.messages[-2:] == [
+        "cells: all 2 were finished before",
+        f"cells: 2 more in {folder} are finished; results are of the arms and seeds that this call "
+        f"names",
     ]
 
 

@@ -1,6 +1,7 @@
 """A comparison goes on with cells that were cut off, and ends as one that was not."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,22 @@ def test_a_cell_that_was_cut_off_goes_on_from_its_checkpoint(cut_off, finished, 
     assert_same_comparison(cut_off, finished)
 
 
+def test_a_cell_goes_on_in_a_comparison_that_was_moved(cut_off, finished, tmp_path):
+    moved = cut_off.replace(output=str(shutil.move(cut_off.output, tmp_path / "elsewhere")))
+    run_compare(moved, SilentReporter())
+    assert log(moved) == "resumed from step 1\n"
+    assert_same_comparison(moved, finished)
+
+
 def test_a_failed_cell_goes_on_when_it_is_retried(cut_off, finished):
     status = cells(cut_off)["abc/seed-0"] / "status.json"
     status.write_text('{"state": "failed", "reason": "no space left on device"}\n')
-    run_compare(cut_off, SilentReporter())
+    reporter = Listening()
+    run_compare(cut_off, reporter)
     assert read_status(status.parent) == "failed"
+    assert reporter.messages[0] == (
+        "cells: 0 of 2 finished before, 1 failed; --retry-failed runs failed ones again"
+    )
     run_compare(cut_off, SilentReporter(), retry_failed=True)
     assert log(cut_off) == "resumed from step 1\n"
     assert_same_comparison(cut_off, finished)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from abcrl.config import Cell, InputError, PpoConfig, flatten, load_config, read_yaml
-from abcrl.config.relocation import named_paths, relocate
+from abcrl.config.relocation import follow_move
 from abcrl.storage import read_environment, read_last_row, read_status
 
 _OF_THE_RUN = ("run.output", "run.seed")
@@ -81,23 +81,11 @@ def _recorded(cell: Cell, troubles: list[str]) -> PpoConfig:
     if not file.is_file():
         return cell.run
     try:
-        return _where_it_is_now(load_config(PpoConfig, file=file), cell)
+        recorded = load_config(PpoConfig, file=file)
     except InputError as error:
         troubles.append(f"{cell.key}: {cut_folder(error, cell.folder)}")
         return cell.run
-
-
-def _where_it_is_now(recorded: PpoConfig, cell: Cell) -> PpoConfig:
-    """Returns the configuration with the paths as planned, where the comparison was moved."""
-    places = len(Path(cell.key).parts)
-    old, new = (Path(one).parents[places] for one in (recorded.run.output, cell.folder))
-    moved = {
-        path: new / path.relative_to(old)
-        for path in named_paths(recorded)
-        if path.is_relative_to(old)
-    }
-    planned = named_paths(cell.run)
-    return relocate(recorded, {path: now for path, now in moved.items() if now in planned})
+    return follow_move(recorded, Path(recorded.run.output), cell.run, cell.folder)
 
 
 def _effective(run: PpoConfig) -> dict[str, object]:

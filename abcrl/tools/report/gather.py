@@ -8,7 +8,6 @@ from abcrl.analysis import ArmInfo, CellCurve, FailedCell, summarise
 from abcrl.analysis.comparison import Comparison, read_comparison
 from abcrl.analysis.credit_profile import Profiles, credit_profile
 from abcrl.analysis.sweep_figure import SweepAxis
-from abcrl.analysis.wording import count
 from abcrl.config import (
     Cell,
     CompareConfig,
@@ -19,6 +18,7 @@ from abcrl.config import (
     read_yaml,
 )
 from abcrl.config.sweep import sweep_points
+from abcrl.config.words import count
 from abcrl.storage import is_ppo_run, read_metrics, read_reason, read_status
 
 from .conditions import read_conditions

@@ -155,7 +155,7 @@ def test_score_at_equal_kl_of_each_arm(page):
         ["1.50 nats", "1.125", "0.281", "1.050"],
     ]
     notes = page.text_of("note")
-    assert "25 %, 50 %, 75 % of the smallest largest KL, that of uniform seed 0." in notes
+    assert "25 %, 50 %, 75 % of the lowest of all runs' peak KLs, that of uniform seed 0." in notes
 
 
 def test_steps_to_most_of_the_gain_with_those_that_never_arrive(page):
