@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from abcrl.analysis.faithfulness import Estimate
+    from abcrl.analysis.quality.faithfulness import Estimate
     from abcrl.tools.credit import CreditReport, ModeReport
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from .outcome import printable
 
 if TYPE_CHECKING:
-    from abcrl.analysis.prompt_samples import IntervalEstimate
+    from abcrl.analysis.quality.prompt_samples import IntervalEstimate
     from abcrl.rl.evaluation.evaluated import PromptMean, ResponseSummary
     from abcrl.tools.evaluation import EvalReport
 

@@ -4,9 +4,9 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from abcrl.analysis.credit_spread import CreditSpread
-    from abcrl.analysis.preference_quality import PreferenceQuality
-    from abcrl.analysis.reward_quality import RewardModelQuality
+    from abcrl.analysis.quality.credit_spread import CreditSpread
+    from abcrl.analysis.quality.preference_quality import PreferenceQuality
+    from abcrl.analysis.quality.reward_quality import RewardModelQuality
     from abcrl.config import RewardModelSettings
 
 
@@ -19,7 +19,7 @@ def describe_quality(
         quality: What was measured on held-out texts or pairs.
         settings: What the model was trained with.
     """
-    from abcrl.analysis.preference_quality import PreferenceQuality
+    from abcrl.analysis.quality.preference_quality import PreferenceQuality
 
     if isinstance(quality, PreferenceQuality):
         lines, texts = _describe_pairs(quality, settings), "held-out chosen responses"
@@ -58,7 +58,7 @@ def _describe_cut(settings: "RewardModelSettings") -> str:
 
 
 def _describe_pairs(quality: "PreferenceQuality", settings: "RewardModelSettings") -> list[str]:
-    from abcrl.analysis.preference_quality import say_preferences
+    from abcrl.analysis.quality.preference_quality import say_preferences
 
     truncated = quality.accuracy_truncated
     pairs = "1 pair" if quality.pairs == 1 else f"{quality.pairs} pairs"
@@ -83,7 +83,7 @@ def _describe_pairs(quality: "PreferenceQuality", settings: "RewardModelSettings
 
 
 def _describe_ending(quality: "PreferenceQuality") -> list[str]:
-    from abcrl.analysis.preference_quality import say_ending
+    from abcrl.analysis.quality.preference_quality import say_ending
 
     meaning = say_ending(quality)
     scores = (

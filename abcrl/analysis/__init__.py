@@ -1,8 +1,4 @@
-"""What a comparison says: statistics over paired seeds, its summary, its figures; trains nothing.
-
-Figures have to be imported by name (`abcrl.analysis.figures`, `reference_figure`): they alone pay
-for matplotlib.
-"""
+"""What a comparison says: statistics over paired seeds and its summary; trains nothing."""
 
 from .collect import Summary, summarise
 from .contrasts import Finding, PairedContrast, contrast_arms

@@ -64,7 +64,7 @@ def compare_with_reference(
     ]
     if not runs:
         return None
-    from abcrl.analysis.reference_figure import plot_against  # matplotlib, only when it draws
+    from abcrl.analysis.figures.reference import plot_against  # matplotlib, only when it draws
 
     compared = hold_against(_arms(config), runs, reference)
     name = re.sub(r"[^A-Za-z0-9._-]", "-", reference.name)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.analysis.credit_spread import CreditSpread
-from abcrl.analysis.preference_quality import PreferenceQuality
-from abcrl.analysis.reward_quality import RewardModelQuality
+from abcrl.analysis.quality.credit_spread import CreditSpread
+from abcrl.analysis.quality.preference_quality import PreferenceQuality
+from abcrl.analysis.quality.reward_quality import RewardModelQuality
 from abcrl.config import TrainRmConfig, stream_seed
 from abcrl.config.paths import require_model_folder
 from abcrl.machine import device_name, prepare_machine

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abcrl.analysis.credit_spread import CreditSpread, credit_spread
-from abcrl.analysis.faithfulness import (
+from abcrl.analysis.quality.credit_spread import CreditSpread, credit_spread
+from abcrl.analysis.quality.faithfulness import (
     Faithfulness,
     FaithfulnessSummary,
     Probe,
@@ -24,7 +24,7 @@ from abcrl.analysis.faithfulness import (
     probe_response,
     summarise_faithfulness,
 )
-from abcrl.analysis.perturbation import Score
+from abcrl.analysis.quality.perturbation import Score
 from abcrl.config import CreditConfig, InputError, RewardMode
 from abcrl.config.paths import require_model_folder
 from abcrl.data import Corpus, Example, read_corpus

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from abcrl.analysis.prompt_samples import IntervalEstimate, mean_difference, win_rate
+from abcrl.analysis.quality.prompt_samples import IntervalEstimate, mean_difference, win_rate
 from abcrl.config import EvalConfig
 from abcrl.config.paths import require_model_folder
 from abcrl.machine import device_name, prepare_machine

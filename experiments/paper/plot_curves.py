@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from abcrl.analysis.look import (
+from abcrl.analysis.figures.look import (
     LOOK,
     PNG_DPI,
     Floats,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from abcrl.analysis.faithfulness import rank_correlation
+from abcrl.analysis.quality.faithfulness import rank_correlation
 from abcrl.config import CreditConfig, InputError, RewardMode, load_config
 from abcrl.data import Example
 from abcrl.densification import Evidence, assign_credit

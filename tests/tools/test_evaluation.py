@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from abcrl.analysis.prompt_samples import win_rate
+from abcrl.analysis.quality.prompt_samples import win_rate
 from abcrl.config import EvalConfig, InputError, load_config
 from abcrl.data.toy import gold_score
 from abcrl.reporter import SilentReporter

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.analysis.credit_spread import CreditSpread
-from abcrl.analysis.reward_quality import RewardModelQuality, nll
+from abcrl.analysis.quality.credit_spread import CreditSpread
+from abcrl.analysis.quality.reward_quality import RewardModelQuality, nll
 from abcrl.config import TrainRmConfig, TruncationConfig
 from abcrl.data import Corpus, Example, read_corpus, truncation_length
 from abcrl.models import RewardModel, tokens_in_spans

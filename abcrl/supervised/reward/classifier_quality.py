@@ -8,8 +8,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.analysis.naive_bayes import NaiveBayes, fit_naive_bayes
-from abcrl.analysis.reward_quality import (
+from abcrl.analysis.quality.naive_bayes import NaiveBayes, fit_naive_bayes
+from abcrl.analysis.quality.reward_quality import (
     RewardModelQuality,
     accuracy,
     calibration_error,

@@ -6,9 +6,9 @@ from typing import Final, Protocol
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abcrl.analysis.credit_spread import CreditSpread
-from abcrl.analysis.preference_quality import PreferenceQuality
-from abcrl.analysis.reward_quality import RewardModelQuality
+from abcrl.analysis.quality.credit_spread import CreditSpread
+from abcrl.analysis.quality.preference_quality import PreferenceQuality
+from abcrl.analysis.quality.reward_quality import RewardModelQuality
 from abcrl.data import Example
 from abcrl.models import RewardModel
 from abcrl.supervised.texts import Features, TextDataset

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abcrl.analysis.credit_spread import CreditSpread
-from abcrl.analysis.preference_quality import (
+from abcrl.analysis.quality.credit_spread import CreditSpread
+from abcrl.analysis.quality.preference_quality import (
     PreferenceQuality,
     SidesOfPairs,
     longer_is_better,

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from abcrl.analysis.credit_spread import CreditSpread, credit_spread
+from abcrl.analysis.quality.credit_spread import CreditSpread, credit_spread
 from abcrl.config import RewardModelSettings
 from abcrl.data import Example
 from abcrl.densification import Evidence, assign_credit

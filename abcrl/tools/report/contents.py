@@ -7,8 +7,8 @@ from typing import Any
 
 from abcrl.analysis import ArmInfo, Summary
 from abcrl.analysis.comparison import Comparison
-from abcrl.analysis.credit_profile import Profiles
-from abcrl.analysis.sweep_figure import SweepAxis
+from abcrl.analysis.figures.credit_profile import Profiles
+from abcrl.analysis.figures.sweep import SweepAxis
 
 from .conditions import Conditions
 from .facts import Fact, Setting, Stage

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from abcrl.analysis.contrast_figure import paired_differences
-from abcrl.analysis.credit_profile import credit_profiles
-from abcrl.analysis.figures import learning_curves
-from abcrl.analysis.look import legend_line, style_of
-from abcrl.analysis.path_figure import training_path
-from abcrl.analysis.pictures import Picture, draw_panel, draw_swatch, save_picture
-from abcrl.analysis.sweep_figure import sweep_picture
-from abcrl.analysis.training_figure import training_course
+from abcrl.analysis.figures.credit_profile import credit_profiles
+from abcrl.analysis.figures.learning_curves import learning_curves
+from abcrl.analysis.figures.look import legend_line, style_of
+from abcrl.analysis.figures.paired_differences import paired_differences
+from abcrl.analysis.figures.pictures import Picture, draw_panel, draw_swatch, save_picture
+from abcrl.analysis.figures.sweep import sweep_picture
+from abcrl.analysis.figures.training_course import training_course
+from abcrl.analysis.figures.training_path import training_path
 
 from .contents import Report
 from .inline import inline_svg

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from abcrl.analysis import ArmInfo, CellCurve, FailedCell, summarise
 from abcrl.analysis.comparison import Comparison, read_comparison
-from abcrl.analysis.credit_profile import Profiles, credit_profile
-from abcrl.analysis.sweep_figure import SweepAxis
+from abcrl.analysis.figures.credit_profile import Profiles, credit_profile
+from abcrl.analysis.figures.sweep import SweepAxis
 from abcrl.config import (
     Cell,
     CompareConfig,

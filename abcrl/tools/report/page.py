@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from abcrl import __version__
 from abcrl.analysis.collect import ENDPOINT
-from abcrl.analysis.figures import label_arm
+from abcrl.analysis.figures.learning_curves import label_arm
 from abcrl.analysis.verdicts import say_p
 
 from .cards import make_cards

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from abcrl.analysis.reward_quality import RewardModelQuality
+from abcrl.analysis.quality.reward_quality import RewardModelQuality
 from abcrl.config import TrainRmConfig
 from abcrl.data import Corpus, Example
 from abcrl.dialogue import PromptText

@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 from typer.testing import CliRunner
 
-from abcrl.analysis.naive_bayes import NaiveBayes, fit_naive_bayes
+from abcrl.analysis.quality.naive_bayes import NaiveBayes, fit_naive_bayes
 from abcrl.config import TrainRmConfig, to_yaml
 from abcrl.data import Example, load_corpus, truncation_length
 from abcrl.models import load_tokenizer

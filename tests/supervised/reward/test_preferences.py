@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from abcrl.analysis.preference_quality import PreferenceQuality
+from abcrl.analysis.quality.preference_quality import PreferenceQuality
 from abcrl.config import TrainRmConfig, to_yaml
 from abcrl.data import Pair, load_pairs
 from abcrl.models import (

@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from matplotlib.colors import to_rgb
 
-from abcrl.analysis.look import style_of
+from abcrl.analysis.figures.look import style_of
 
 CSS = files("abcrl.tools.report").joinpath("template/report.css").read_text(encoding="utf-8")
 Colour = tuple[float, ...]

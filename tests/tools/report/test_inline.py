@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from abcrl.analysis.figures import learning_curves
-from abcrl.analysis.pictures import draw_panel
+from abcrl.analysis.figures.learning_curves import learning_curves
+from abcrl.analysis.figures.pictures import draw_panel
 from abcrl.tools.report.inline import inline_svg
 from tests.tools.report.reported import Page
 from tests.tools.report.test_page import ARMS, CURVES

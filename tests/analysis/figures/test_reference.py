@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from abcrl.analysis import ArmInfo
+from abcrl.analysis.figures.reference import plot_against
 from abcrl.analysis.reference_curves import CurveComparison, hold_against
-from abcrl.analysis.reference_figure import plot_against
 from abcrl.analysis.reference_file import ReferenceCurves, TrainingCurve
 
 

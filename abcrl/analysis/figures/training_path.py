@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from .curves import KL, SCORE, ArmInfo, CellCurve
-from .figures import arms_with, legend_entries
+from abcrl.analysis.curves import KL, SCORE, ArmInfo, CellCurve
+
+from .learning_curves import arms_with, legend_entries
 from .look import Style, draw_seeds
 from .pictures import Panel, Picture
 from .thinning import Thinned, thin

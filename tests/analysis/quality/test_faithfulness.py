@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from abcrl.analysis.faithfulness import (
+from abcrl.analysis.quality.faithfulness import (
     Estimate,
     Faithfulness,
     judge_credit,
@@ -18,7 +18,7 @@ from abcrl.analysis.faithfulness import (
     rank_correlation,
     summarise_faithfulness,
 )
-from abcrl.analysis.perturbation import Curves, Score
+from abcrl.analysis.quality.perturbation import Curves, Score
 from abcrl.models import RewardModel
 
 PROMPT = [0, 1]

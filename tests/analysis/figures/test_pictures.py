@@ -4,8 +4,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from abcrl.analysis.look import legend_line, style_of
-from abcrl.analysis.pictures import Panel, Picture, draw_panel, draw_swatch, save_picture
+from abcrl.analysis.figures.look import legend_line, style_of
+from abcrl.analysis.figures.pictures import Panel, Picture, draw_panel, draw_swatch, save_picture
 
 
 def draw(axis: Axes) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from abcrl.analysis.training_figure import training_course
+from abcrl.analysis.figures.training_course import training_course
 
 ROWS: list[dict[str, Any]] = [
     {"step": 20, "train/loss": 2.0},

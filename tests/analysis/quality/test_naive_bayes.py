@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abcrl.analysis.naive_bayes import distinct_words, fit_naive_bayes
+from abcrl.analysis.quality.naive_bayes import distinct_words, fit_naive_bayes
 
 # Two positive texts, one negative; "good" counts once in the first. With one added to each count:
 #            good fun plot bad   sum

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from .curves import ArmInfo
-from .figures import label_arm
+from abcrl.analysis.curves import ArmInfo
+
+from .learning_curves import label_arm
 from .look import BASELINE, Style, draw_mean, legend_line, style_of
 from .pictures import Panel, Picture
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from abcrl.analysis.prompt_samples import mean_difference, win_rate
+from abcrl.analysis.quality.prompt_samples import mean_difference, win_rate
 
 SCORES = st.integers(1, 4).flatmap(
     lambda k: st.lists(

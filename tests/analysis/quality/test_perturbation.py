@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from abcrl.analysis.perturbation import Score, follow_orders, leave_one_out_drops, mean_curves
+from abcrl.analysis.quality.perturbation import (
+    Score,
+    follow_orders,
+    leave_one_out_drops,
+    mean_curves,
+)
 
 NOT, GOOD, PLOT = 8, 7, 5
 

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from abcrl.analysis import ArmInfo, CellCurve
-from abcrl.analysis.figures import label_arm, plot_learning_curves
-from abcrl.analysis.look import PNG_DPI
+from abcrl.analysis.figures.learning_curves import label_arm, plot_learning_curves
+from abcrl.analysis.figures.look import PNG_DPI
 
 ARMS = [
     ArmInfo("abc", "abc", 0.8, 0.95),
@@ -100,7 +100,8 @@ def test_labels_name_beta_and_lambda():
 def test_only_figures_pays_for_matplotlib_and_nobody_starts_pyplot():
     check = (
         "import sys, abcrl.analysis; assert 'matplotlib' not in sys.modules;"
-        "import abcrl.analysis.figures; assert 'matplotlib.pyplot' not in sys.modules"
+        "import abcrl.analysis.figures.learning_curves;"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", check], check=True, cwd=root)

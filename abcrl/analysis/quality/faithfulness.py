@@ -19,6 +19,7 @@ from jaxtyping import Float, Float64
 from scipy import stats
 from torch import Tensor
 
+from abcrl.analysis.statistics import standard_error
 from abcrl.config import stream_seed
 
 from .perturbation import (
@@ -32,7 +33,6 @@ from .perturbation import (
     scores_of,
     to_numpy,
 )
-from .statistics import standard_error
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from abcrl.analysis.preference_quality import (
+from abcrl.analysis.quality.preference_quality import (
     PreferenceQuality,
     SidesOfPairs,
     longer_is_better,

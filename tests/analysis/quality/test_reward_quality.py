@@ -7,7 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abcrl.analysis.reward_quality import accuracy, calibration_error, length_correlation, nll
+from abcrl.analysis.quality.reward_quality import (
+    accuracy,
+    calibration_error,
+    length_correlation,
+    nll,
+)
 
 
 def logits(*probabilities: float) -> torch.Tensor:

@@ -8,7 +8,8 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 
-from .collect import ArmSummary, SeedSpread, Summary
+from abcrl.analysis.collect import ArmSummary, SeedSpread, Summary
+
 from .look import Style, draw_mean, legend_line, style_of
 from .pictures import Panel, Picture
 

@@ -10,12 +10,12 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from abcrl.analysis.statistics import Interval
+from abcrl.analysis.verdicts import say_p
 from abcrl.config.verdicts import ALPHA
 
 from .credit_spread import CreditSpread
 from .reward_quality import binned_gap, length_correlation
-from .statistics import Interval
-from .verdicts import say_p
 
 
 class SidesOfPairs(NamedTuple):

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from abcrl.analysis import ArmInfo, CellCurve, Contrast, FailedCell, Summary, summarise
-from abcrl.analysis.contrast_figure import paired_differences
-from abcrl.analysis.credit_profile import BINS, credit_profile, credit_profiles
-from abcrl.analysis.path_figure import training_path
-from abcrl.analysis.pictures import Panel, Picture, draw_panel, save_picture
-from abcrl.analysis.sweep_figure import SweepAxis, sweep_picture
+from abcrl.analysis.figures.credit_profile import BINS, credit_profile, credit_profiles
+from abcrl.analysis.figures.paired_differences import paired_differences
+from abcrl.analysis.figures.pictures import Panel, Picture, draw_panel, save_picture
+from abcrl.analysis.figures.sweep import SweepAxis, sweep_picture
+from abcrl.analysis.figures.training_path import training_path
 
 ARMS = [ArmInfo("abc", "abc", 0.8, 0.95), ArmInfo("rlhf", "rlhf", None, 0.95)]
 

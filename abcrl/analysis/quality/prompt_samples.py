@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from abcrl.analysis.statistics import student_interval
 from abcrl.config.verdicts import ALPHA
-
-from .statistics import student_interval
 
 Floats = npt.NDArray[np.float64]
 Samples = Sequence[Sequence[float]]

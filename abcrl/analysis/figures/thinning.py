@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .curves import CellCurve
+from abcrl.analysis.curves import CellCurve
 
 _MOST_POINTS = 18_000  # of a figure's means, and again of its thin lines: about 600 kB of SVG
 

@@ -10,8 +10,9 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from abcrl.analysis.statistics import Floats
+
 from .credit_spread import CreditSpread
-from .statistics import Floats
 
 CALIBRATION_BINS = 15
 

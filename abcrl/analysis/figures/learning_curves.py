@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .curves import GOLD_SCORE, KL, SCORE, ArmInfo, CellCurve, mean_at_start
+from abcrl.analysis.curves import GOLD_SCORE, KL, SCORE, ArmInfo, CellCurve, mean_at_start
+
 from .look import BASELINE, Floats, Style, draw_mean, draw_seeds, legend_line, style_of
 from .pictures import Panel, Picture, save_picture
 from .thinning import Thinned, thin

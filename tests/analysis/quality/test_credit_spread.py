@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from abcrl.analysis.credit_spread import credit_spread
+from abcrl.analysis.quality.credit_spread import credit_spread
 
 
 def test_credit_spread_by_hand():

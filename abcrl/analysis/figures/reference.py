@@ -12,9 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .figures import label_arm
+from abcrl.analysis.reference_curves import ArmCurves, CurveComparison, HeldAgainst
+
+from .learning_curves import label_arm
 from .look import LOOK, Style, draw_mean, legend_line, save_figure, style_of
-from .reference_curves import ArmCurves, CurveComparison, HeldAgainst
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 2.9, 2.5  # inches
 _MOST_ABREAST = 4

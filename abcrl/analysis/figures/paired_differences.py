@@ -6,7 +6,8 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .contrasts import Finding, PairedContrast
+from abcrl.analysis.contrasts import Finding, PairedContrast
+
 from .pictures import Panel, Picture
 
 _ROW_HEIGHT, _MARGINS = 0.52, 1.0  # inches

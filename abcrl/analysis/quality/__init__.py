@@ -1,0 +1,1 @@
+"""How good a reward model, its credit or a policy is by itself, before anything is compared."""
