@@ -67,7 +67,26 @@ def test_soft_text_can_be_read_also_of_an_arm_that_is_switched_off(scheme):
         assert contrast(colours["soft"], colours[ground]) >= 4.5
 
 
-def test_the_lines_of_all_arms_stand_out_from_white():
-    colours = {style_of(position).color for position in range(20)}
+def turned_dark(colour: Colour) -> Colour:
+    """What the filter of dark screens makes of a figure's colour: invert(), hue-rotate(180deg).
+
+    By the matrices of the Filter Effects specification, in sRGB.
+    """
+    [amount] = re.findall(r"filter: invert\((\.\d+)\) hue-rotate\(180deg\);", CSS)
+    inverted = [float(amount) + c * (1 - 2 * float(amount)) for c in colour]
+    shares = (0.213, 0.715, 0.072)
+    rotated = [2 * sum(w * c for w, c in zip(shares, inverted, strict=True)) - c for c in inverted]
+    return tuple(min(1.0, max(0.0, c)) for c in rotated)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_lines_of_all_arms_stand_out_from_their_ground(scheme):
+    colours = [to_rgb(one) for one in {style_of(position).color for position in range(20)}]
     assert len(colours) == 7
-    assert min(contrast(to_rgb(colour), (1, 1, 1)) for colour in colours) >= 3
+    shown = [turned_dark(one) if scheme == "dark" else one for one in (*colours, (1.0, 1.0, 1.0))]
+    assert min(contrast(colour, shown[-1]) for colour in shown[:-1]) >= 3
+
+
+def test_figures_turn_as_dark_as_the_page():
+    ground = variables("dark")["ground"]
+    assert turned_dark((1, 1, 1)) == pytest.approx(ground, abs=0.02)
