@@ -136,19 +136,33 @@ def train(  # noqa: PLR0913 - what a training run consists of
     with drafting(folder.path) as drafts:
         recorder.begin(drafts, checkpoint)
         if not recorder.done:
-            trainer = _Trainer(
-                recorder,
-                compute_loss,
-                config.networks.precision,
-                model=model,
-                args=_arguments(config, drafts, model.device),
-                train_dataset=dataset,
-                data_collator=collate,
-            )
-            trainer.remove_callback(PrinterCallback)
-            _run(trainer, recorder, checkpoint, folder.path)
+            with _caching_as_before(model):
+                trainer = _Trainer(
+                    recorder,
+                    compute_loss,
+                    config.networks.precision,
+                    model=model,
+                    args=_arguments(config, drafts, model.device),
+                    train_dataset=dataset,
+                    data_collator=collate,
+                )
+                trainer.remove_callback(PrinterCallback)
+                _run(trainer, recorder, checkpoint, folder.path)
         recorder.take_best()
     return recorder.last_row
+
+
+@contextmanager
+def _caching_as_before(model: PreTrainedModel) -> Iterator[None]:
+    """Trainer switches off, for good, the cache that whoever loads the model generates with."""
+    had, before = hasattr(model.config, "use_cache"), getattr(model.config, "use_cache", None)
+    try:
+        yield
+    finally:
+        if had:
+            model.config.use_cache = before
+        elif hasattr(model.config, "use_cache"):
+            del model.config.use_cache
 
 
 def _arguments(

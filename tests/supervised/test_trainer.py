@@ -56,6 +56,14 @@ def test_micro_batches_are_the_whole_batch_to_rounding(tiny_runs, tmp_path, stag
         assert_close(weights(parts)[name], weight, atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("stage", ["sft", "train-rm"])
+def test_a_trained_model_generates_with_its_cache_as_before(tiny_runs, tmp_path, stage):
+    make: Any = tiny_runs.sft if stage == "sft" else tiny_runs.train_rm
+    run: Any = run_sft if stage == "sft" else run_train_rm
+    run(make(tmp_path / "run"), Listening())
+    assert AutoConfig.from_pretrained(tmp_path / "run" / "final").use_cache is True
+
+
 def test_a_loss_in_parts_is_divided_by_what_all_parts_count(tiny_runs, tmp_path, monkeypatch):
     """Four texts a step in parts of one: sum of 1 * p, ..., over counts 1, 2, 3, 4."""
     seen: list[float] = []
