@@ -18,8 +18,8 @@ def restate_config(run: Path, config: str) -> None:
         config: The configuration, as YAML.
     """
     if run.is_dir():
-        write_atomically(run / "config.yaml", config)
         replace_config(run, config)
+        write_atomically(run / "config.yaml", config)  # last: it says that the others are done
 
 
 def replace_text(file: Path, old: str, new: str) -> None:
