@@ -1,6 +1,7 @@
 """What a supervised run leaves behind: the trained model, whole, and its adapters on request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -8,6 +9,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abcrl.config import AdaptationConfig
 from abcrl.models import Adapters, merge_adapters, save_adapters
 from abcrl.storage import RunFolder
+
+
+@contextmanager
+def caching_as_before(model: PreTrainedModel) -> Iterator[None]:
+    """Undoes what Trainer does for good: it switches off the cache that a model generates with.
+
+    Args:
+        model: That is trained in the context.
+    """
+    had, before = hasattr(model.config, "use_cache"), getattr(model.config, "use_cache", None)
+    try:
+        yield
+    finally:
+        if had:
+            model.config.use_cache = before
+        elif hasattr(model.config, "use_cache"):
+            del model.config.use_cache
 
 
 def finish_model(

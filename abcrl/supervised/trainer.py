@@ -39,6 +39,7 @@ from abcrl.storage import (
 )
 
 from .early_stopping import save_trained
+from .final_model import caching_as_before
 from .recorder import Evaluate, Recorder
 
 # Our name for a schedule, and Trainer's for the same with a warm-up.
@@ -136,7 +137,7 @@ def train(  # noqa: PLR0913 - what a training run consists of
     with drafting(folder.path) as drafts:
         recorder.begin(drafts, checkpoint)
         if not recorder.done:
-            with _caching_as_before(model):
+            with caching_as_before(model):
                 trainer = _Trainer(
                     recorder,
                     compute_loss,
@@ -150,19 +151,6 @@ def train(  # noqa: PLR0913 - what a training run consists of
                 _run(trainer, recorder, checkpoint, folder.path)
         recorder.take_best()
     return recorder.last_row
-
-
-@contextmanager
-def _caching_as_before(model: PreTrainedModel) -> Iterator[None]:
-    """Trainer switches off, for good, the cache that whoever loads the model generates with."""
-    had, before = hasattr(model.config, "use_cache"), getattr(model.config, "use_cache", None)
-    try:
-        yield
-    finally:
-        if had:
-            model.config.use_cache = before
-        elif hasattr(model.config, "use_cache"):
-            del model.config.use_cache
 
 
 def _arguments(
