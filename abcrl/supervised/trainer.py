@@ -134,21 +134,20 @@ def train(  # noqa: PLR0913 - what a training run consists of
         KeyboardInterrupt: The run was stopped; a note says so where no checkpoint was written.
     """
     recorder = Recorder(model, config, folder, reporter, evaluate)
-    with drafting(folder.path) as drafts:
+    with drafting(folder.path) as drafts, caching_as_before(model):
         recorder.begin(drafts, checkpoint)
         if not recorder.done:
-            with caching_as_before(model):
-                trainer = _Trainer(
-                    recorder,
-                    compute_loss,
-                    config.networks.precision,
-                    model=model,
-                    args=_arguments(config, drafts, model.device),
-                    train_dataset=dataset,
-                    data_collator=collate,
-                )
-                trainer.remove_callback(PrinterCallback)
-                _run(trainer, recorder, checkpoint, folder.path)
+            trainer = _Trainer(
+                recorder,
+                compute_loss,
+                config.networks.precision,
+                model=model,
+                args=_arguments(config, drafts, model.device),
+                train_dataset=dataset,
+                data_collator=collate,
+            )
+            trainer.remove_callback(PrinterCallback)
+            _run(trainer, recorder, checkpoint, folder.path)
         recorder.take_best()
     return recorder.last_row
 
