@@ -80,15 +80,20 @@ class RemovingANode(Listening):
 
 
 def test_a_node_that_goes_away_changes_nothing(tiny_runs, here, tmp_path):
-    with two_nodes() as nodes:
-        config = on(tiny_runs, tmp_path / "there", **LONGER, **on_ray(nodes))
-        reporter = RemovingANode(nodes, half=3)
-        run_compare(config, reporter)
-    assert reporter.removed
-    logs = [path.read_text() for path in (tmp_path / "there" / "logs").iterdir()]
-    assert sum("lost with" in log for log in logs) == 1
-    assert content(config) == content(here)
-    assert [path for path in Path(config.output).rglob(".*") if path.name != ".lock"] == []
+    lost = 0
+    for attempt in range(4):  # what the node had at work may have come back in that instant
+        with two_nodes() as nodes:
+            config = on(tiny_runs, tmp_path / f"there-{attempt}", **LONGER, **on_ray(nodes))
+            reporter = RemovingANode(nodes, half=3)
+            run_compare(config, reporter)
+        assert reporter.removed
+        assert content(config) == content(here)
+        assert [path for path in Path(config.output).rglob(".*") if path.name != ".lock"] == []
+        logs = [path.read_text() for path in (Path(config.output) / "logs").iterdir()]
+        lost = sum("lost with" in log for log in logs)
+        if lost:
+            break
+    assert lost == 1
 
 
 class StoppingLater(Listening):
