@@ -1,6 +1,7 @@
 """How a command ends: the one error printer, the exit codes, and the signals that stop it."""
 
 import os
+import select
 import signal
 import sys
 import traceback
@@ -98,12 +99,14 @@ def _pass_over_interrupts(swallowed: "UnraisableHookArgs") -> None:
 
 def _is_unheard() -> bool:
     """Whether nobody reads what is printed, say behind `| head`; then nothing more is."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in pipe.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed
+    return True
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

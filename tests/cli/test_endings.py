@@ -95,6 +95,20 @@ def test_the_installed_script_runs_a_stage(tmp_path, tiny_runs):
     assert (ours / name).read_bytes() == (theirs / name).read_bytes()
 
 
+def test_what_nobody_reads_any_more_ends_in_silence(tmp_path):
+    with subprocess.Popen(
+        [SCRIPT, "compare", "--dry-run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 1
+
+
 def failing(error: BaseException):
     def run_sft(config: object, reporter: object, **options: object) -> None:
         raise error
